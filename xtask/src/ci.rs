@@ -8,10 +8,13 @@ use crate::{cargo, root, tidy};
 /// The test command that the README gives.
 pub(crate) const TEST: &str = "cargo test --workspace";
 
+/// A name for the report and what to run; true when it passed.
+type Step = (&'static str, fn() -> bool);
+
 /// Runs all steps in order and stops at the first that fails.
 pub(crate) fn run() -> ExitCode {
     let mut took: Vec<(&str, Duration)> = Vec::new();
-    let steps: [(&str, fn() -> bool); 6] = [
+    let steps: [Step; 6] = [
         ("fmt", || command(cargo().args(["fmt", "--all", "--check"]))),
         ("tidy", || tidy::run() == ExitCode::SUCCESS),
         ("clippy", || {
@@ -63,7 +66,7 @@ fn command(command: &mut Command) -> bool {
     match command.status() {
         Ok(status) => status.success(),
         Err(error) => {
-            eprintln!("error: running {:?}: {error}", command.get_program());
+            eprintln!("error: running {}: {error}", command.get_program().display());
             false
         }
     }
