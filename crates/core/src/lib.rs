@@ -28,6 +28,7 @@ pub mod model;
 pub mod registry;
 pub mod scaler;
 pub mod schema;
+pub mod text;
 pub mod trace;
 pub mod window;
 
