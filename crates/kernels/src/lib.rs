@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Pure numeric loops: slices in, slices out.
+//!
+//! They live apart from the models so that they are compiled with optimisation even in a development build, can be
+//! tested against slow twins without a heavy dependency, and are the only place where vector code may go.
+//!
+//! Invariants: no allocation in a loop that runs per node or per row; no threads (the caller cuts the work, so a result
+//! cannot depend on their number); a sum is taken in an order that depends on its input alone.
+//!
+//! ```
+//! use stakeout_kernels::bins::{self, MISSING};
+//! let edges = bins::quantile_edges([1.0, 2.0, 2.0, 4.0].map(|v| (v, 1.0)), 255);
+//! assert_eq!(edges, [1.5, 3.0]);
+//! assert_eq!([0.0, 2.0, 9.0, f32::NAN].map(|v| bins::bin(&edges, v)), [0, 1, 2, MISSING]);
+//! ```
+//!
+//! Histogram gradient boosting, in the order in which a tree is grown:
+//! * [`bins`]: values to at most 255 quantile bins and one for missing values;
+//! * [`histogram`]: gradient sums per bin;
+//! * [`split`]: the best cut of a histogram;
+//! * [`partition`]: the rows of a node to its two children.
+
+pub mod bins;
+pub mod histogram;
+pub mod partition;
+pub mod split;
