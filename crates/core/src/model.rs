@@ -214,6 +214,9 @@ pub trait FitObserver: Send {
     /// When the record cannot be kept.
     fn epoch(&mut self, record: &EpochRecord) -> Result<(), ModelError>;
 
+    /// A remark for the reader of the run, such as which epoch was kept and why. The same fit makes the same remarks.
+    fn note(&mut self, _text: &str) {}
+
     /// Whether the fit should save its state and return [`ModelError::Cancelled`]. Asked at least once an epoch.
     fn cancelled(&self) -> bool;
 
