@@ -1,0 +1,212 @@
+//! Confusion counts in the two shapes that a bootstrap draws from, and the scores of one such matrix.
+//!
+//! A bootstrap never looks at rows: macro F1 and accuracy depend on a resample through its confusion counts only.
+
+use crate::EvalError;
+
+/// The cells of a confusion matrix that occur at all, and which classes count.
+///
+/// The classes scored are those of these cells: labels and predictions of the whole sample, fixed before anything is
+/// resampled. A resample cannot bring in another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cells {
+    classes: usize,
+    /// (truth, predicted) of each cell that occurs, ascending.
+    pairs: Vec<(u16, u16)>,
+    /// A class that was never trained counts 0, whatever happened to be called so.
+    trained: Vec<bool>,
+}
+
+/// The scores of one matrix.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Scores {
+    /// Mean F1 over the scored classes with TP + FP + FN > 0; `None` when there is none.
+    pub(crate) macro_f1: Option<f64>,
+    /// Share of the diagonal; `None` for an empty matrix.
+    pub(crate) accuracy: Option<f64>,
+}
+
+/// Counts per class: true positives, occurrences, predictions.
+pub(crate) type Outcomes = Vec<[u64; 3]>;
+
+impl Cells {
+    pub(crate) fn new(classes: usize, pairs: Vec<(u16, u16)>, trained: Option<&[bool]>) -> Self {
+        Self { classes, pairs, trained: trained.map_or_else(|| vec![true; classes], <[bool]>::to_vec) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Sums the counts of the cells into outcomes per class.
+    pub(crate) fn outcomes(&self, counts: &[u64], outcomes: &mut Outcomes) {
+        outcomes.clear();
+        outcomes.resize(self.classes, [0; 3]);
+        for (&(truth, predicted), &count) in self.pairs.iter().zip(counts) {
+            outcomes[usize::from(truth)][1] += count;
+            outcomes[usize::from(predicted)][2] += count;
+            if truth == predicted {
+                outcomes[usize::from(truth)][0] += count;
+            }
+        }
+    }
+
+    /// F1 of a class, `2 TP / (2 TP + FP + FN)`, 0 for a class that was never trained; `None` where it does not occur.
+    pub(crate) fn f1(&self, class: usize, [hits, truth, predicted]: [u64; 3]) -> Option<f64> {
+        let hits = if self.trained[class] { hits } else { 0 };
+        (truth + predicted > 0).then(|| 2.0 * hits as f64 / (truth + predicted) as f64)
+    }
+
+    pub(crate) fn scores(&self, outcomes: &Outcomes) -> Scores {
+        let (mut sum, mut seen, mut hits, mut total) = (0.0, 0u32, 0, 0);
+        for (class, &counts) in outcomes.iter().enumerate() {
+            hits += counts[0];
+            total += counts[1];
+            if let Some(f1) = self.f1(class, counts) {
+                sum += f1;
+                seen += 1;
+            }
+        }
+        Scores {
+            macro_f1: (seen > 0).then(|| sum / f64::from(seen)),
+            accuracy: (total > 0).then(|| hits as f64 / total as f64),
+        }
+    }
+
+    /// The classes that occur in any cell.
+    pub(crate) fn scored(&self) -> Vec<bool> {
+        let mut scored = vec![false; self.classes];
+        for &(truth, predicted) in &self.pairs {
+            scored[usize::from(truth)] = true;
+            scored[usize::from(predicted)] = true;
+        }
+        scored
+    }
+}
+
+/// Cells of a tile: wide enough for vector registers of any CPU, narrow enough to stay in them.
+const TILE: usize = 16;
+
+/// Confusion counts per cluster (an episode, a host): what a clustered bootstrap sums with random weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterCounts {
+    pub(crate) cells: Cells,
+    clusters: usize,
+    /// Tile-major: for each tile of cells, `clusters` rows of counts.
+    tiles: Vec<[u32; TILE]>,
+    /// So many rows can be added before a `u32` could overflow.
+    safe_rows: usize,
+    totals: Vec<u64>,
+}
+
+impl ClusterCounts {
+    /// Counts (truth, predicted) pairs per cluster. Clusters are ordered by their key, so that the order of rows does
+    /// not matter. `trained` says for each class whether the model ever saw it in training; `None` = all.
+    ///
+    /// # Errors
+    /// [`EvalError::Invalid`] when lengths differ, a class is out of range or there are 2³² rows or more.
+    pub fn new(
+        classes: usize,
+        trained: Option<&[bool]>,
+        clusters: &[u32],
+        truth: &[u16],
+        predicted: &[u16],
+    ) -> Result<Self, EvalError> {
+        let rows = clusters.len();
+        if truth.len() != rows || predicted.len() != rows || trained.is_some_and(|t| t.len() != classes) {
+            return Err(EvalError::invalid("confusion counts", "one cluster, label and prediction a row is needed"));
+        }
+        if truth.iter().chain(predicted).any(|class| usize::from(*class) >= classes) || u32::try_from(rows).is_err() {
+            return Err(EvalError::invalid("confusion counts", format!("classes below {classes}, rows below 2^32")));
+        }
+        let mut keys = clusters.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut place = vec![usize::MAX; classes * classes];
+        for (&truth, &predicted) in truth.iter().zip(predicted) {
+            place[usize::from(truth) * classes + usize::from(predicted)] = 0;
+        }
+        let mut pairs = Vec::new();
+        for (cell, place) in place.iter_mut().enumerate().filter(|(_, place)| **place == 0) {
+            *place = pairs.len();
+            pairs.push(((cell / classes) as u16, (cell % classes) as u16));
+        }
+        let mut tiles = vec![[0u32; TILE]; pairs.len().div_ceil(TILE) * keys.len()];
+        let mut totals = vec![0u64; pairs.len()];
+        for ((cluster, &truth), &predicted) in clusters.iter().zip(truth).zip(predicted) {
+            let cluster = keys.partition_point(|key| key < cluster);
+            let cell = place[usize::from(truth) * classes + usize::from(predicted)];
+            tiles[cell / TILE * keys.len() + cluster][cell % TILE] += 1;
+            totals[cell] += 1;
+        }
+        let largest = tiles.iter().flatten().copied().max().unwrap_or(0).max(1);
+        Ok(Self {
+            cells: Cells::new(classes, pairs, trained),
+            clusters: keys.len(),
+            tiles,
+            safe_rows: (u32::MAX / largest) as usize,
+            totals,
+        })
+    }
+
+    /// Number of clusters.
+    pub fn clusters(&self) -> usize {
+        self.clusters
+    }
+
+    /// Counts of the occurring cells over all clusters.
+    pub(crate) fn totals(&self) -> &[u64] {
+        &self.totals
+    }
+
+    /// Sums the counts of the drawn clusters, cell by cell.
+    pub(crate) fn sum(&self, drawn: &[u32], into: &mut [u64]) {
+        into.fill(0);
+        for (tile, into) in self.tiles.chunks_exact(self.clusters.max(1)).zip(into.chunks_mut(TILE)) {
+            for drawn in drawn.chunks(self.safe_rows) {
+                let mut sums = [0u32; TILE];
+                for &cluster in drawn {
+                    for (sum, count) in sums.iter_mut().zip(&tile[cluster as usize]) {
+                        *sum += count;
+                    }
+                }
+                for (into, sum) in into.iter_mut().zip(sums) {
+                    *into += u64::from(sum);
+                }
+            }
+        }
+    }
+}
+
+/// Counts of (truth, predicted by a, predicted by b) over the rows of two models: what a paired row bootstrap draws
+/// from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JointCounts {
+    pub(crate) classes: usize,
+    /// Occurring triples, ascending, and their counts.
+    pub(crate) triples: Vec<[u16; 3]>,
+    pub(crate) counts: Vec<u64>,
+}
+
+impl JointCounts {
+    /// Counts the triples of all rows.
+    ///
+    /// # Errors
+    /// [`EvalError::Invalid`] when lengths differ or a class is out of range.
+    pub fn new(classes: usize, truth: &[u16], a: &[u16], b: &[u16]) -> Result<Self, EvalError> {
+        if truth.len() != a.len() || truth.len() != b.len() {
+            return Err(EvalError::invalid("joint counts", "two predictions a label are needed"));
+        }
+        if truth.iter().chain(a).chain(b).any(|class| usize::from(*class) >= classes) {
+            return Err(EvalError::invalid("joint counts", format!("classes must be below {classes}")));
+        }
+        let mut rows: Vec<[u16; 3]> = truth.iter().zip(a).zip(b).map(|((&t, &a), &b)| [t, a, b]).collect();
+        rows.sort_unstable();
+        let (mut triples, mut counts) = (Vec::new(), Vec::new());
+        for run in rows.chunk_by(|x, y| x == y) {
+            triples.push(run[0]);
+            counts.push(run.len() as u64);
+        }
+        Ok(Self { classes, triples, counts })
+    }
+}
