@@ -1,0 +1,171 @@
+//! Mergeable sums of a block of rows, eight columns at a time.
+
+use super::ranges::Rows;
+use crate::samples::LANES;
+
+/// Sums of one block for eight columns. Values are taken relative to `base`, times relative to `origin_ns`: the first
+/// observed value and its time, lane by lane. A lane without a value has `n = 0`, zero sums and no minimum.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block {
+    /// Number of observed values.
+    pub(super) n: [f64; LANES],
+    /// First observed value.
+    pub(super) base: [f64; LANES],
+    /// Its time.
+    origin_ns: [i64; LANES],
+    /// Sum of values.
+    s: [f64; LANES],
+    /// Sum of squared values.
+    ss: [f64; LANES],
+    /// Sum of times in seconds.
+    t: [f64; LANES],
+    /// Sum of squared times.
+    tt: [f64; LANES],
+    /// Sum of time × value.
+    ts: [f64; LANES],
+    /// Smallest value.
+    pub(super) min: [f32; LANES],
+    /// Largest value.
+    pub(super) max: [f32; LANES],
+    /// Last observed value.
+    pub(super) last: [f32; LANES],
+}
+
+impl Block {
+    pub(super) const EMPTY: Self = Self {
+        n: [0.0; LANES],
+        base: [0.0; LANES],
+        origin_ns: [0; LANES],
+        s: [0.0; LANES],
+        ss: [0.0; LANES],
+        t: [0.0; LANES],
+        tt: [0.0; LANES],
+        ts: [0.0; LANES],
+        min: [f32::INFINITY; LANES],
+        max: [f32::NEG_INFINITY; LANES],
+        last: [f32::NAN; LANES],
+    };
+
+    /// Accumulates some rows.
+    #[inline(always)]
+    pub(super) fn of(values: &[[f32; LANES]], t_ns: &[i64], rows: Rows) -> Self {
+        let (values, t_ns) = (&values[rows.lo..rows.hi], &t_ns[rows.lo..rows.hi]);
+        if values.is_empty() {
+            return Self::EMPTY;
+        }
+        let block = Self::complete(values, t_ns);
+        // A NaN or an infinity anywhere in a lane makes its sum NaN or infinite.
+        if block.s.iter().all(|s| s.is_finite()) { block } else { Self::with_gaps(values, t_ns) }
+    }
+
+    /// The rows' sums if every value is observed.
+    #[inline(always)]
+    fn complete(values: &[[f32; LANES]], t_ns: &[i64]) -> Self {
+        let (first, origin) = (values[0], t_ns[0]);
+        let base = first.map(f64::from);
+        let (mut s, mut ss, mut ts) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        let (mut min, mut max) = (first, first);
+        let (mut t, mut tt) = (0.0, 0.0);
+        for (row, &time) in values.iter().zip(t_ns) {
+            let u = (time - origin) as f64 * 1e-9;
+            t += u;
+            tt += u * u;
+            for l in 0..LANES {
+                let d = f64::from(row[l]) - base[l];
+                s[l] += d;
+                ss[l] += d * d;
+                ts[l] += u * d;
+                min[l] = if row[l] < min[l] { row[l] } else { min[l] };
+                max[l] = if row[l] > max[l] { row[l] } else { max[l] };
+            }
+        }
+        let n = [values.len() as f64; LANES];
+        let last = values[values.len() - 1];
+        Self { n, base, origin_ns: [origin; LANES], s, ss, t: [t; LANES], tt: [tt; LANES], ts, min, max, last }
+    }
+
+    /// The rows' sums, each lane over its observed values.
+    fn with_gaps(values: &[[f32; LANES]], t_ns: &[i64]) -> Self {
+        let mut block = Self::EMPTY;
+        for (row, &time) in values.iter().zip(t_ns) {
+            for (l, &value) in row.iter().enumerate() {
+                if !value.is_finite() {
+                    continue;
+                }
+                if block.n[l] == 0.0 {
+                    block.base[l] = f64::from(value);
+                    block.origin_ns[l] = time;
+                }
+                let u = (time - block.origin_ns[l]) as f64 * 1e-9;
+                let d = f64::from(value) - block.base[l];
+                block.n[l] += 1.0;
+                block.s[l] += d;
+                block.ss[l] += d * d;
+                block.t[l] += u;
+                block.tt[l] += u * u;
+                block.ts[l] += u * d;
+                block.min[l] = block.min[l].min(value);
+                block.max[l] = block.max[l].max(value);
+                block.last[l] = value;
+            }
+        }
+        block
+    }
+
+    /// Adds a later block: its sums are moved to this block's base and origin first.
+    #[inline(always)]
+    pub(super) fn append(&mut self, later: &Self) {
+        for l in 0..LANES {
+            let empty = self.n[l] == 0.0;
+            let base = if empty { later.base[l] } else { self.base[l] };
+            let origin = if empty { later.origin_ns[l] } else { self.origin_ns[l] };
+            let n = later.n[l];
+            // A block without a value has no base: its shift must not turn zero sums into NaN or noise.
+            let (shift, delay) =
+                if n == 0.0 { (0.0, 0.0) } else { (later.base[l] - base, (later.origin_ns[l] - origin) as f64 * 1e-9) };
+            self.ss[l] += later.ss[l] + 2.0 * shift * later.s[l] + n * shift * shift;
+            self.ts[l] += later.ts[l] + shift * later.t[l] + delay * later.s[l] + n * delay * shift;
+            self.tt[l] += later.tt[l] + 2.0 * delay * later.t[l] + n * delay * delay;
+            self.s[l] += later.s[l] + n * shift;
+            self.t[l] += later.t[l] + n * delay;
+            self.n[l] += n;
+            self.base[l] = base;
+            self.origin_ns[l] = origin;
+            self.min[l] = if later.min[l] < self.min[l] { later.min[l] } else { self.min[l] };
+            self.max[l] = if later.max[l] > self.max[l] { later.max[l] } else { self.max[l] };
+            self.last[l] = if n == 0.0 { self.last[l] } else { later.last[l] };
+        }
+    }
+
+    /// Mean; NaN without a value.
+    #[inline(always)]
+    pub(super) fn mean(&self) -> [f32; LANES] {
+        std::array::from_fn(|l| (self.base[l] + self.s[l] / self.n[l]) as f32)
+    }
+
+    /// Population standard deviation; NaN without a value, 0 for one.
+    #[inline(always)]
+    pub(super) fn std(&self) -> [f32; LANES] {
+        std::array::from_fn(|l| {
+            let variance = (self.ss[l] - self.s[l] * self.s[l] / self.n[l]) / self.n[l];
+            // Not `max`, which would turn the NaN of an empty lane into 0.
+            (if variance < 0.0 { 0.0 } else { variance }).sqrt() as f32
+        })
+    }
+
+    /// Least squares slope per second; NaN with fewer than two distinct times.
+    #[inline(always)]
+    pub(super) fn slope(&self) -> [f32; LANES] {
+        std::array::from_fn(|l| {
+            let spread = self.tt[l] - self.t[l] * self.t[l] / self.n[l];
+            let slope = (self.ts[l] - self.t[l] * self.s[l] / self.n[l]) / spread;
+            (if spread > 0.0 { slope } else { f64::NAN }) as f32
+        })
+    }
+
+    /// `values` where a lane is observed, NaN elsewhere.
+    #[inline(always)]
+    pub(super) fn observed(&self, values: &[f32; LANES]) -> [f32; LANES] {
+        std::array::from_fn(|l| if self.n[l] == 0.0 { f32::NAN } else { values[l] })
+    }
+}
