@@ -24,6 +24,8 @@ pub mod seconds;
 pub mod store;
 pub mod write;
 
+pub mod simulate;
+
 pub use corpus::{Calibration, Corpus, LabelOrder, SourceRule, WindowKeys};
 pub use error::TelemetryError;
 pub use meta::{EpisodeMeta, RowCounters};
