@@ -1,0 +1,292 @@
+//! The boosting loop.
+
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rayon::prelude::*;
+use stakeout_core::{EpochRecord, FitContext, Labelled, ModelError};
+use stakeout_kernels::histogram::Gradient;
+use stakeout_kernels::split::Rule;
+
+use super::binned::{Binned, Edges};
+use super::forest::Forest;
+use super::grow::{Grower, Sample, Tree, Workspace};
+use super::objective::{self, Scored};
+use super::state::{Best, State};
+use super::{GbtConfig, MIN_VALIDATION_WINDOWS};
+
+/// Fits a forest: up to the best round where a validation side chooses it, else up to the last.
+pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext<'_>) -> Result<Forest, ModelError> {
+    train.check()?;
+    let geometry = train.windows.schema().geometry();
+    let (seed, features, classes) = (cx.seed, geometry.features, geometry.classes);
+    let (rows, labels, weights) = weighted(&train)?;
+    let edges = Edges::of(train.windows, &rows, &weights, config.max_bins, |n, sample| {
+        choose(n, sample, &mut generator(seed, 0, Draw::Sketch))
+    })?;
+    let base = objective::base_margins(&labels, &weights, classes);
+    let mut training = Side::new(&train, (rows, labels, weights), &edges, &base)?;
+    let mut validation = match cx.validation.filter(|_| config.early_stopping_rounds > 0) {
+        Some(validation) => {
+            validation.check()?;
+            let chosen = weighted(&validation)?;
+            let enough = chosen.0.len() >= MIN_VALIDATION_WINDOWS;
+            enough.then(|| Side::new(&validation, chosen, &edges, &base)).transpose()?
+        }
+        None => None,
+    };
+
+    let fit = name(config, seed, &training, features, classes);
+    let mut state = match cx.observer.load_state()? {
+        Some(bytes) => State::from_bytes(&bytes, &fit, features, classes)?,
+        None => State { fit, best: None, forest: Forest::new(features, base) },
+    };
+    for (tree, output) in state.forest.trees().zip((0..objective::outputs(classes)).cycle()) {
+        let tree = Tree::from_nodes(tree, &edges).ok_or_else(|| {
+            ModelError::Weights("the saved state is of a fit on other data: start again without it".into())
+        })?;
+        training.add(&tree, output);
+        validation.iter_mut().for_each(|side| side.add(&tree, output));
+    }
+
+    let grower = Grower {
+        binned: &training.binned,
+        edges: &edges,
+        rule: Rule { lambda: config.lambda, min_child_weight: config.min_child_weight, min_gain: config.min_gain },
+        max_depth: config.max_depth,
+        learning_rate: config.learning_rate,
+    };
+    let mut desks: Vec<Desk> = training.scored.margins.iter().map(|_| Desk::default()).collect();
+    training.scored.score();
+    let mut save_at = next_save(state.forest.rounds());
+    loop {
+        let round = state.forest.rounds();
+        let is_stale = state.best.is_some_and(|best| round - best.round as usize >= config.early_stopping_rounds);
+        if round >= config.rounds || is_stale {
+            break;
+        }
+        if cx.observer.cancelled() {
+            cx.observer.save_state(&state.to_bytes())?;
+            return Err(ModelError::Cancelled);
+        }
+
+        let trees = grow_round(config, seed, round, &grower, &mut training.scored, &mut desks);
+        for (output, tree) in trees.iter().enumerate() {
+            validation.iter_mut().for_each(|side| side.add(tree, output));
+            state.forest.push(&tree.nodes);
+        }
+        let train_loss = training.scored.score();
+        let validation_loss = validation.as_mut().map(|side| side.scored.score());
+        let round = round + 1;
+        if let Some(loss) = validation_loss
+            && state.best.is_none_or(|best| loss < best.loss)
+        {
+            state.best = Some(Best { round: round as u32, loss });
+        }
+        cx.observer.epoch(&EpochRecord {
+            epoch: round,
+            train_loss,
+            validation_loss,
+            validation_macro_f1: validation.as_ref().and_then(|side| side.scored.macro_f1()),
+            learning_rate: config.learning_rate,
+        })?;
+        cx.observer.progress(round as u64, config.rounds as u64);
+        if round == save_at {
+            cx.observer.save_state(&state.to_bytes())?;
+            save_at = next_save(round);
+        }
+    }
+    if let Some(best) = state.best {
+        state.forest.truncate(best.round as usize);
+    }
+    Ok(state.forest)
+}
+
+/// Rounds are further apart the more there is to write, so that all states together are a few times the last one.
+fn next_save(round: usize) -> usize {
+    round + (round / 4).max(10)
+}
+
+/// One side of the fold, binned and scored.
+struct Side {
+    binned: Binned,
+    scored: Scored,
+}
+
+impl Side {
+    fn new(
+        data: &Labelled<'_>,
+        (rows, labels, weights): (Vec<usize>, Vec<u16>, Vec<f32>),
+        edges: &Edges,
+        base: &[f32],
+    ) -> Result<Self, ModelError> {
+        let binned = Binned::of(data.windows, &rows, edges)?;
+        Ok(Self { binned, scored: Scored::new(labels, weights, base) })
+    }
+
+    fn add(&mut self, tree: &Tree, output: usize) {
+        tree.add_to(&self.binned, 0..self.binned.rows() as u32, &mut self.scored.margins[output]);
+    }
+}
+
+/// Working memory of one output.
+#[derive(Default)]
+struct Desk {
+    gradients: Vec<Gradient>,
+    work: Workspace,
+}
+
+/// One tree an output, on the same rows and each on its own columns; their values are added to the margins of all rows.
+fn grow_round(
+    config: &GbtConfig,
+    seed: u64,
+    round: usize,
+    grower: &Grower<'_>,
+    scored: &mut Scored,
+    desks: &mut [Desk],
+) -> Vec<Tree> {
+    let Scored { labels, weights, margins, probabilities, .. } = scored;
+    let (n, width, classes) = (labels.len(), grower.edges.0.len(), probabilities.len() / labels.len());
+    let rows = choose(n, share(n, config.subsample), &mut generator(seed, round, Draw::Rows));
+    let others = complement(n, &rows);
+    let first = objective::classes_of_outputs(classes).start;
+    margins
+        .par_iter_mut()
+        .zip(desks)
+        .enumerate()
+        .with_max_len(1)
+        .map(|(output, (margins, desk))| {
+            let class = output + first;
+            let draw = Draw::Columns(output as u32);
+            let columns = choose(width, share(width, config.colsample), &mut generator(seed, round, draw));
+            desk.gradients.clear();
+            desk.gradients.extend(
+                probabilities.iter().skip(class).step_by(classes).zip(&*labels).zip(&*weights).map(
+                    |((p, label), weight)| objective::gradient(*p, usize::from(*label) == class, *weight, classes),
+                ),
+            );
+            let sample = Sample { gradients: &desk.gradients, rows: &rows, columns: &columns };
+            let tree = grower.grow(&sample, &mut desk.work, margins);
+            tree.add_to(grower.binned, others.iter().copied(), margins);
+            tree
+        })
+        .collect()
+}
+
+/// The rows with a positive weight, their labels and weights: a row of weight 0 is as good as absent.
+fn weighted(data: &Labelled<'_>) -> Result<(Vec<usize>, Vec<u16>, Vec<f32>), ModelError> {
+    let rows: Vec<usize> = (0..data.labels.len()).filter(|row| data.weights[*row] > 0.0).collect();
+    if rows.is_empty() {
+        return Err(ModelError::Data("every window has weight 0".into()));
+    }
+    if u32::try_from(rows.len()).is_err() {
+        return Err(ModelError::Data(format!("{} windows; at most {} can be binned", rows.len(), u32::MAX)));
+    }
+    let labels = rows.iter().map(|row| data.labels[*row]).collect();
+    let weights = rows.iter().map(|row| data.weights[*row]).collect();
+    Ok((rows, labels, weights))
+}
+
+/// What a state belongs to. Data of the same size are told apart by the bin edges.
+fn name(config: &GbtConfig, seed: u64, training: &Side, features: usize, classes: usize) -> String {
+    let settings = serde_json::to_string(config).expect("settings serialise");
+    format!("{settings} seed {seed} rows {} inputs {features} classes {classes}", training.binned.rows())
+}
+
+/// What random numbers are drawn for: each purpose and round has a stream of its own, so that a fit goes on from any
+/// round without a stored generator.
+#[derive(Clone, Copy)]
+enum Draw {
+    Sketch,
+    Rows,
+    Columns(u32),
+}
+
+fn generator(seed: u64, round: usize, draw: Draw) -> Xoshiro256PlusPlus {
+    let purpose = match draw {
+        Draw::Sketch => 0,
+        Draw::Rows => 1,
+        Draw::Columns(output) => 2 + u64::from(output),
+    };
+    let mixed = [round as u64, purpose]
+        .iter()
+        .fold(seed, |seed, word| Xoshiro256PlusPlus::seed_from_u64(seed ^ word.rotate_left(32)).next_u64());
+    Xoshiro256PlusPlus::seed_from_u64(mixed)
+}
+
+/// A share of `n`, at least 1.
+fn share(n: usize, share: f64) -> usize {
+    ((n as f64 * share).round() as usize).clamp(1, n)
+}
+
+/// `count` of `0..n`, ascending, each set equally likely (selection sampling: Knuth, TAOCP 2, 3.4.2, algorithm S).
+fn choose(n: usize, count: usize, generator: &mut impl Rng) -> Vec<u32> {
+    if count == n {
+        return (0..n as u32).collect();
+    }
+    let mut chosen = Vec::with_capacity(count);
+    for i in 0..n {
+        let uniform = (generator.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        if uniform * ((n - i) as f64) < (count - chosen.len()) as f64 {
+            chosen.push(i as u32);
+        }
+    }
+    chosen
+}
+
+/// `0..n` without `chosen`, which ascends.
+fn complement(n: usize, chosen: &[u32]) -> Vec<u32> {
+    let mut rest = Vec::with_capacity(n - chosen.len());
+    let mut from = 0;
+    for border in chosen.iter().copied().chain([n as u32]) {
+        rest.extend(from..border);
+        from = border + 1;
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_chosen_equally_often() {
+        let mut counts = [0u32; 10];
+        for round in 0..10_000 {
+            let chosen = choose(10, 3, &mut generator(1, round, Draw::Rows));
+            assert_eq!(chosen.len(), 3);
+            assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]));
+            let mut all: Vec<u32> = complement(10, &chosen);
+            assert_eq!(all.len(), 7);
+            all.extend(&chosen);
+            all.sort_unstable();
+            assert!(all.iter().copied().eq(0..10));
+            chosen.iter().for_each(|row| counts[*row as usize] += 1);
+        }
+        // 3,000 expected, standard deviation 46
+        assert!(counts.iter().all(|count| count.abs_diff(3000) < 230), "{counts:?}");
+    }
+
+    #[test]
+    fn streams_differ() {
+        let first = |seed, round, draw| generator(seed, round, draw).next_u64();
+        let draws = [
+            first(1, 0, Draw::Rows),
+            first(2, 0, Draw::Rows),
+            first(1, 1, Draw::Rows),
+            first(1, 0, Draw::Columns(0)),
+            first(1, 0, Draw::Columns(1)),
+            first(1, 0, Draw::Sketch),
+        ];
+        for (i, a) in draws.iter().enumerate() {
+            assert!(draws[..i].iter().all(|b| a != b));
+        }
+    }
+
+    #[test]
+    fn all_states_together_are_a_few_times_the_last() {
+        let saves = std::iter::successors(Some(next_save(0)), |round| Some(next_save(*round)));
+        let saves: Vec<usize> = saves.take_while(|round| *round <= 500).collect();
+        assert!(saves.iter().sum::<usize>() < 5 * 500);
+        assert!(saves.windows(2).all(|pair| pair[1] - pair[0] <= pair[1] / 5 + 10));
+    }
+}
