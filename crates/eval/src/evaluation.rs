@@ -58,6 +58,8 @@ pub struct ClassScores {
     pub precision: Option<f64>,
     /// Share of its windows that were found; `None` when there is none.
     pub recall: Option<f64>,
+    /// F1 of the constant predictor; `None` when the class neither occurs nor is the constant.
+    pub constant: Option<f64>,
     /// F1, 0 for a class that was never trained; `None` when the class neither occurs nor is predicted.
     pub f1: Option<f64>,
     /// Windows with this label.
@@ -237,6 +239,7 @@ fn class_scores(
     let mut outcomes = Vec::new();
     counts.cells.outcomes(counts.totals(), &mut outcomes);
     let scored = counts.cells.scored();
+    let constant = rows.constant.as_ref().map(|constant| confusion(classes.len(), &rows.truth, constant));
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     classes
         .iter()
@@ -246,6 +249,7 @@ fn class_scores(
             class: class.clone(),
             precision: share(hits, predicted),
             recall: share(hits, support),
+            constant: constant.as_ref().and_then(|constant| constant.f1(id)),
             f1: counts.cells.f1(id, [hits, support, predicted]),
             support,
             predicted,

@@ -40,8 +40,10 @@ mod cells;
 mod estimate;
 
 mod compare;
+
 mod evaluation;
 mod metrics;
+pub mod render;
 mod summary;
 
 pub use bootstrap::Plan;
@@ -53,4 +55,5 @@ pub use evaluation::{ClassScores, ConfusionTable, Constant, Evaluation, Group, M
 pub use metrics::{Metrics, Sides, TrainSide, metrics};
 pub use names::Names;
 pub use predictions::{Prediction, Predictions};
+pub use render::Provenance;
 pub use summary::{CAVEAT, FoldScore, Primary, Run, SeedScore, Summary, summary};
