@@ -18,6 +18,7 @@
 pub mod corpus;
 mod error;
 pub mod meta;
+pub mod reader;
 pub mod reason;
 pub mod rows;
 pub mod seconds;
