@@ -17,20 +17,30 @@
 
 pub mod corpus;
 mod error;
-pub mod meta;
-pub mod reader;
-pub mod reason;
-pub mod rows;
 pub mod seconds;
+
+pub mod meta;
 pub mod store;
 pub mod write;
 
+pub mod reader;
+pub mod rows;
+
+pub mod reason;
+
+pub mod examine;
+pub mod validate;
+
+#[cfg(feature = "tables")]
+pub mod import;
 pub mod simulate;
 
 pub use corpus::{Calibration, Corpus, LabelOrder, SourceRule, WindowKeys};
 pub use error::TelemetryError;
+pub use examine::{Examined, Keep, Reason, RowCounts, examine};
 pub use meta::{EpisodeMeta, RowCounters};
 pub use reason::{ReasonCode, Verdict};
 pub use seconds::Seconds;
-pub use store::{FileRecord, IndexRecord, Stream};
+pub use store::{Entry, FileRecord, IndexRecord, Store, Stream};
+pub use validate::{Summary, ValidateOptions, validate};
 pub use write::{Compression, EpisodeWriter, StoreWriter};

@@ -116,6 +116,8 @@ enum Input {
 pub struct Line<'a> {
     /// 1-based.
     pub number: u64,
+    /// Where it starts, in unpacked bytes.
+    pub offset: u64,
     /// The bytes; empty when the line is too long.
     pub bytes: &'a [u8],
     /// How it ends.
@@ -140,6 +142,7 @@ pub struct Lines<'b> {
     start: usize,
     end: usize,
     number: u64,
+    offset: u64,
     unpacked: u64,
     most: u64,
     limits: Limits,
@@ -171,7 +174,7 @@ impl<'b> Lines<'b> {
         if buffer.len() < CHUNK {
             buffer.resize(CHUNK, 0);
         }
-        Ok(Self { input, buffer, start: 0, end: 0, number: 0, unpacked: 0, most, limits, drained: false })
+        Ok(Self { input, buffer, start: 0, end: 0, number: 0, offset: 0, unpacked: 0, most, limits, drained: false })
     }
 
     /// The next line, or `None` at the end.
@@ -180,19 +183,21 @@ impl<'b> Lines<'b> {
     /// `unreadable`, `bad_compression`, `file_too_large`. The reader is at its end after any of them.
     pub fn next_line(&mut self) -> Result<Option<Line<'_>>, Problem> {
         let mut searched = self.start;
-        let mut too_long = false;
+        let mut skipped = 0;
         loop {
             if let Some(at) = memchr(b'\n', &self.buffer[searched..self.end]) {
                 let (from, to) = (self.start, searched + at);
                 self.start = to + 1;
                 self.number += 1;
-                let too_long = too_long || to - from > self.limits.line;
+                let offset = self.offset;
+                self.offset += skipped + (to - from) as u64 + 1;
+                let too_long = skipped > 0 || to - from > self.limits.line;
                 let (bytes, end) =
                     if too_long { (&[][..], LineEnd::TooLong) } else { (&self.buffer[from..to], LineEnd::Whole) };
-                return Ok(Some(Line { number: self.number, bytes, end }));
+                return Ok(Some(Line { number: self.number, offset, bytes, end }));
             }
             if self.end - self.start > self.limits.line {
-                too_long = true;
+                skipped += (self.end - self.start) as u64;
                 self.start = self.end;
             }
             if self.start > 0 {
@@ -205,14 +210,14 @@ impl<'b> Lines<'b> {
                 self.buffer.resize(2 * self.end, 0);
             }
             if self.fill()? == 0 {
-                if self.end == 0 && !too_long {
+                if self.end == 0 && skipped == 0 {
                     return Ok(None);
                 }
                 let to = std::mem::take(&mut self.end);
                 self.number += 1;
                 let (bytes, end) =
-                    if too_long { (&[][..], LineEnd::TooLong) } else { (&self.buffer[..to], LineEnd::Cut) };
-                return Ok(Some(Line { number: self.number, bytes, end }));
+                    if skipped > 0 { (&[][..], LineEnd::TooLong) } else { (&self.buffer[..to], LineEnd::Cut) };
+                return Ok(Some(Line { number: self.number, offset: self.offset, bytes, end }));
             }
         }
     }

@@ -163,7 +163,7 @@ codes! {
     UnexpectedFile = "unexpected_file", Degraded;
 
     /// The corpus has no label rules, so labels could not be checked against events. Alters no verdict.
-    LabelsUnchecked = "labels_unjustified", Accepted;
+    LabelsUnchecked = "labels_unchecked", Accepted;
 }
 
 impl fmt::Display for ReasonCode {

@@ -70,6 +70,8 @@ pub struct RowParser {
     fields: usize,
     source: Option<Source>,
     template: Template,
+    /// By field: whether any row had its key.
+    carried: Vec<bool>,
 }
 
 impl RowParser {
@@ -97,7 +99,7 @@ impl RowParser {
             keys.push(key(field, Slot::Channel(i), false));
         }
         let fields = keys.len() - first;
-        Self { keys, fields, source, template: Template::new(source, fields) }
+        Self { keys, fields, source, template: Template::new(source, fields), carried: vec![false; fields] }
     }
 
     /// Reads one line into `row`, whose memory is used again.
@@ -109,10 +111,21 @@ impl RowParser {
             return Ok(());
         }
         let order = slow::read(self, line, row)?;
+        for &key in &order {
+            if let Slot::Channel(field) = self.keys[key].slot {
+                self.carried[field] = true;
+            }
+        }
         if row.unknown.is_empty() && row.other_source.is_none() {
             self.template.learn(order.iter().map(|&key| &self.keys[key]), line);
         }
         Ok(())
+    }
+
+    /// By field: whether any row read so far had its key, be it with `null`. A layout is learnt from a row that was
+    /// read the slow way, so what the fast way reads is in here too.
+    pub fn carried(&self) -> &[bool] {
+        &self.carried
     }
 
     fn clear(&self, row: &mut Row) {
