@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stakeout_core::{SampleIndex, Side};
 
-use crate::{Dropped, Duplicates, Fold, FoldParts, MinCell, SplitError};
+use crate::{Dropped, Duplicates, Fold, FoldParts, MinCell, Separates, SplitError};
 
 /// What happens to windows with identical content on two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -75,16 +75,20 @@ pub(crate) fn finish(
     let mut fold = Fold::new(index.len(), parts)?;
     duplicates.check(index, &fold)?;
     let sides = fold.sides();
+    let unhashed = unhashed_samples(index);
+    if fold.test_by() == Separates::Samples && unhashed > 0 {
+        fold.note(format!("samples without a known hash, told apart by name alone: {unhashed}"));
+    }
     let tested = duplicates.shared_samples(index, &sides, |_, b| b == Side::Test).len();
     if tested > 0 {
         let subject = fold.test_by().subject();
         fold.note(format!(
-            "{tested} sample hashes stand on the test side and on another: the recipe holds out {subject}, not programs"
+            "sample hashes on the test side and on another: {tested} (the recipe holds out {subject}, not programs)"
         ));
     }
     let chosen = duplicates.shared_samples(index, &sides, |_, b| b == Side::Validation).len();
     if chosen > 0 {
-        fold.note(format!("{chosen} sample hashes stand on both the training and the validation side"));
+        fold.note(format!("sample hashes on both the training and the validation side: {chosen}"));
     }
     if checks.require_profiles {
         let profiles = |rows: &[usize]| -> BTreeSet<&str> {
@@ -97,4 +101,16 @@ pub(crate) fn finish(
         }
     }
     Ok(fold)
+}
+
+/// How many samples have no episode with a hash.
+fn unhashed_samples(index: &SampleIndex) -> usize {
+    let (mut seen, mut hashed) = (BTreeSet::new(), BTreeSet::new());
+    for episode in &index.episodes {
+        seen.insert(episode.sample);
+        if episode.sample_sha256.is_some() {
+            hashed.insert(episode.sample);
+        }
+    }
+    seen.difference(&hashed).count()
 }

@@ -43,7 +43,7 @@ pub enum SplitError {
         why: String,
     },
     /// The same program stands on two sides that the recipe promises to hold apart.
-    #[error("fold `{fold}`: {count} sample hashes stand on two sides: {}; give their episodes one side{}", list(.first, *.count), .remedy)]
+    #[error("fold `{fold}`: sample hashes stand on two sides, {count} in all: {}; give their episodes one side{}", list(.first, *.count), .remedy)]
     SharedSamples {
         /// The fold's name.
         fold: String,
@@ -55,7 +55,7 @@ pub enum SplitError {
         remedy: &'static str,
     },
     /// Windows with identical content stand on two sides.
-    #[error("fold `{fold}`: {count} windows have an identical twin on another side: {}; give both episodes one side, or set split.duplicates = \"drop\" to leave out the twin on the earlier side", list(&pairs(.first), *.count))]
+    #[error("fold `{fold}`: identical windows stand on two sides, {count} in all: {}; give both episodes one side, or set split.duplicates = \"drop\" to leave out the twin on the earlier side", list(&pairs(.first), *.count))]
     DuplicateWindows {
         /// The fold's name.
         fold: String,

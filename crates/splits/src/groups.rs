@@ -161,13 +161,13 @@ pub(crate) fn strata(index: &SampleIndex, groups: &Groups, rows: &[usize]) -> Ve
     for (i, &profile) in by_name.iter().enumerate() {
         rank[profile] = i;
     }
-    let mut held: BTreeMap<usize, Strata> = BTreeMap::new();
+    let mut held: Vec<Strata> = vec![Strata::new(); groups.names.len()];
     for &row in rows {
-        let strata = held.entry(groups.of_row(index, row)).or_default();
+        let strata = &mut held[groups.of_row(index, row)];
         strata.insert(usize::from(index.windows[row].label));
         strata.insert(index.classes.len() + rank[index.episode_of(row).profile as usize]);
     }
-    held.into_iter().collect()
+    held.into_iter().enumerate().filter(|(_, strata)| !strata.is_empty()).collect()
 }
 
 #[cfg(test)]

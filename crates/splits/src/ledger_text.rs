@@ -14,10 +14,12 @@ impl Ledger {
     /// stripped of control and bidirectional characters.
     pub fn render(&self, width: usize) -> String {
         let min = self.min_cell();
-        let mut lines = vec![format!(
-            "coverage, profile × host × phase: test windows (tested = at least {} windows of {} episodes)",
+        let mut lines = Vec::new();
+        let tested = format!(
+            "a cell is tested from {} windows of {} episodes on (? = fewer, - = none)",
             min.windows, min.episodes
-        )];
+        );
+        wrap(&mut lines, "coverage, profile × host × phase, in test windows", &[tested], width);
         let (profiles, hosts, phases) = (0..self.profiles().len(), 0..self.hosts().len(), 0..self.phases().len());
         let cells = |p: usize, h: usize| phases.clone().map(move |c| self.cell(p, h, c));
         let tests = |h: usize| profiles.clone().any(|p| cells(p, h).any(|cell| cell.test.windows > 0));
@@ -44,12 +46,9 @@ impl Ledger {
                     });
                     match cell.status {
                         Status::Tested => {}
-                        Status::TooFew => few.push(format!(
-                            "{} ({} windows, {} episodes)",
-                            clean(cell.phase),
-                            cell.test.windows,
-                            cell.test.episodes
-                        )),
+                        Status::TooFew => {
+                            few.push(format!("{} {}/{}", clean(cell.phase), cell.test.windows, cell.test.episodes));
+                        }
                         Status::Untested => none.push(clean(cell.phase)),
                     }
                 }
@@ -74,7 +73,7 @@ impl Ledger {
             untested.push(format!("every profile and phase on {} (no test window)", names(&silent)));
         }
         wrap(&mut lines, "untested", &untested, width);
-        wrap(&mut lines, "too few", &too_few, width);
+        wrap(&mut lines, "too few (windows/episodes)", &too_few, width);
         wrap(&mut lines, "tested but never trained on any host", &self.never_trained(), width);
         let s = self.summary();
         let all = s.tested + s.too_few + s.untested;

@@ -141,9 +141,9 @@ impl Split for Time {
         let mut notes = Vec::new();
         if !purged.is_empty() {
             notes.push(format!(
-                "purged: {} windows within {} window lengths of a later side",
-                purged.len(),
-                config.purge_windows
+                "windows purged, because they end less than {} window lengths before a later side: {}",
+                config.purge_windows,
+                purged.len()
             ));
         }
         if validation.is_empty() {
@@ -155,7 +155,7 @@ impl Split for Time {
         }
         let cut = cut_episodes(index, [&train, &validation, &test]);
         if cut > 0 {
-            notes.push(format!("{cut} episodes stand on two sides, one part earlier and one later"));
+            notes.push(format!("episodes on two sides, one part earlier and one later: {cut}"));
         }
         let parts = FoldParts {
             name: format!("from-{}", file_time(test_from)),

@@ -176,3 +176,56 @@ fn chance(rng: &mut Xoshiro256PlusPlus, one_in: usize) -> bool {
 fn noise(rng: &mut Xoshiro256PlusPlus) -> f32 {
     (0..12).map(|_| (rng.next_u64() >> 40) as f32 / (1u32 << 24) as f32).sum::<f32>() - 6.0
 }
+
+#[cfg(test)]
+mod tests {
+    use stakeout_core::{Batch, InputKind, Windows};
+
+    use super::*;
+
+    /// A rule that knows how the windows were made is right far more often than chance, and not always.
+    #[test]
+    fn labels_can_be_learnt_but_not_without_error() {
+        let (classes, channels) = (4, 3);
+        let SmallWindows { windows, labels } = small_windows(7, 400, classes, channels, 4);
+        let mut batch = Batch::new(InputKind::Summary, windows.schema().geometry());
+        let rows: Vec<usize> = (0..windows.len()).collect();
+        windows.gather(&rows, &mut batch).unwrap();
+        let mut right = 0;
+        for &row in &rows {
+            let mean = |channel: usize| Some(batch.row(row)[channel]).filter(|v| !v.is_nan()).unwrap_or(0.0);
+            let score = |class: usize| if class < channels { mean(class) } else { -mean(class - channels) };
+            let best = (0..classes).max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap();
+            right += usize::from(best == usize::from(labels[row]));
+        }
+        assert!((300..400).contains(&right), "{right} of 400");
+    }
+
+    #[test]
+    fn something_is_missing_and_some_windows_are_short() {
+        let SmallWindows { windows, .. } = small_windows(7, 200, 2, 3, 4);
+        let mut batch = Batch::new(InputKind::Tensor, windows.schema().geometry());
+        let rows: Vec<usize> = (0..windows.len()).collect();
+        windows.gather(&rows, &mut batch).unwrap();
+        assert!(batch.lengths.iter().any(|length| *length < 4));
+        for &row in &rows {
+            for series in batch.row(row).chunks_exact(4) {
+                assert!(series[batch.lengths[row] as usize..].iter().all(|v| v.is_nan()), "padding is not observed");
+            }
+        }
+        let lost = |row: &usize| batch.row(*row).chunks_exact(4).any(|series| series.iter().all(|v| v.is_nan()));
+        assert!(rows.iter().any(lost));
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let values = |seed| {
+            let windows = small_windows(seed, 20, 2, 2, 3).windows;
+            let mut batch = Batch::new(InputKind::Tensor, windows.schema().geometry());
+            windows.gather(&(0..20).collect::<Vec<_>>(), &mut batch).unwrap();
+            batch.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        };
+        assert_eq!(values(1), values(1));
+        assert_ne!(values(1), values(2));
+    }
+}

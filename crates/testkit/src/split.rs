@@ -160,3 +160,142 @@ fn permute(index: &SampleIndex, seed: u64) -> (SampleIndex, Vec<usize>) {
     let windows = from.iter().map(|&row| index.windows[row]).collect();
     (SampleIndex { windows, ..index.clone() }, from)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use stakeout_splits::{FoldParts, RecipeRegistry};
+
+    use super::*;
+
+    /// A recipe made from a function.
+    struct Made<F>(Separates, F);
+
+    impl<F: Fn(&SampleIndex, u64) -> Result<Vec<Fold>, SplitError> + Send + Sync> Split for Made<F> {
+        fn name(&self) -> &'static str {
+            "made"
+        }
+
+        fn separates(&self) -> Separates {
+            self.0
+        }
+
+        fn folds(&self, index: &SampleIndex, seed: u64) -> Result<Vec<Fold>, SplitError> {
+            (self.1)(index, seed)
+        }
+    }
+
+    /// The fold that tests the rows for which `tests` holds.
+    fn fold(index: &SampleIndex, by: Separates, tests: impl Fn(usize) -> bool) -> Result<Vec<Fold>, SplitError> {
+        let (test, train) = (0..index.len()).partition(|&row| tests(row));
+        let parts = FoldParts {
+            name: "x".into(),
+            held_out: vec!["x".into()],
+            train,
+            validation: Vec::new(),
+            test,
+            dropped: Vec::new(),
+            notes: Vec::new(),
+            test_by: by,
+            validation_by: by,
+        };
+        Ok(vec![Fold::new(index.len(), parts)?])
+    }
+
+    fn without_twins(index: &SampleIndex) -> SampleIndex {
+        let windows = index.windows.iter().map(|window| stakeout_core::WindowKey { digest: 0, ..*window }).collect();
+        SampleIndex { windows, ..index.clone() }
+    }
+
+    #[test]
+    fn a_good_recipe_from_outside_passes() {
+        check_split(&Made(Separates::Hosts, |index: &SampleIndex, _| {
+            fold(index, Separates::Hosts, |row| index.episode_of(row).host == 0)
+        }));
+    }
+
+    #[test]
+    #[should_panic(expected = "not kept apart by hosts")]
+    fn episodes_are_not_hosts() {
+        check_split(&Made(Separates::Hosts, |index: &SampleIndex, _| {
+            fold(index, Separates::Hosts, |row| index.windows[row].episode == 0)
+        }));
+    }
+
+    #[test]
+    #[should_panic(expected = "not kept apart by samples")]
+    fn one_program_has_two_names() {
+        check_split(&Made(Separates::Samples, |index: &SampleIndex, _| {
+            fold(index, Separates::Samples, |row| index.episode_of(row).sample == 0)
+        }));
+    }
+
+    #[test]
+    #[should_panic(expected = "not kept apart by time")]
+    fn a_cut_in_time_needs_a_gap() {
+        check_split(&Made(Separates::Time, |index: &SampleIndex, _| {
+            let mid = index.windows.iter().map(|window| window.t0_ns).max().unwrap_or(0) / 2;
+            fold(index, Separates::Time, |row| index.windows[row].t0_ns > mid)
+        }));
+    }
+
+    #[test]
+    #[should_panic(expected = "permuted windows make another")]
+    fn the_order_of_rows_plays_no_part() {
+        check_split(&Made(Separates::Unstated, |index: &SampleIndex, _| {
+            let first = index.windows[0].episode;
+            fold(index, Separates::Unstated, |row| index.windows[row].episode == first)
+        }));
+    }
+
+    #[test]
+    #[should_panic(expected = "the same content on two sides")]
+    fn identical_windows_are_found() {
+        check_split(&Made(Separates::Unstated, |index: &SampleIndex, _| {
+            fold(index, Separates::Unstated, |row| index.windows[row].t0_ns / 5_000_000_000 % 2 == 0)
+        }));
+    }
+
+    #[test]
+    #[should_panic(expected = "the same seed makes other folds")]
+    fn a_seed_decides() {
+        let calls = AtomicU64::new(0);
+        check_split(&Made(Separates::Hosts, |index: &SampleIndex, _| {
+            let host = (calls.fetch_add(1, Ordering::Relaxed) % 2) as u32;
+            fold(index, Separates::Hosts, |row| index.episode_of(row).host == host)
+        }));
+    }
+
+    #[test]
+    #[should_panic(expected = "promises something else")]
+    fn a_fold_promises_what_its_recipe_does() {
+        check_split(&Made(Separates::Hosts, |index: &SampleIndex, _| {
+            fold(index, Separates::Unstated, |row| index.episode_of(row).host == 0)
+        }));
+    }
+
+    #[test]
+    #[should_panic(expected = "refuses every index")]
+    fn a_recipe_must_accept_something() {
+        check_split(&Made(Separates::Hosts, |_: &SampleIndex, _| Err(SplitError::Index("no".into()))));
+    }
+
+    #[test]
+    fn generated_indices_are_awkward_in_the_ways_they_promise() {
+        let index = small_index(1, IndexShape::default());
+        let programs = sample_groups(&index).unwrap();
+        let names: BTreeSet<u32> = index.episodes.iter().map(|episode| episode.sample).collect();
+        assert!(programs.iter().collect::<BTreeSet<_>>().len() < names.len(), "one program has two names");
+        let digests: BTreeSet<u128> = index.windows.iter().map(|window| window.digest).collect();
+        assert!(digests.contains(&0) && digests.len() < index.len(), "windows without a value and identical windows");
+        for side in [Some(Side::Train), Some(Side::Validation), Some(Side::Test), None] {
+            assert!(index.episodes.iter().any(|episode| episode.given == side), "{side:?}");
+        }
+        assert!(index.episodes.iter().any(|episode| episode.sample_sha256.is_none()));
+        assert_eq!(index, small_index(1, IndexShape::default()));
+        for entry in RecipeRegistry::builtin().entries() {
+            (entry.configure)(&serde_json::json!({})).unwrap().folds(&without_twins(&index), 1).unwrap();
+        }
+    }
+}
