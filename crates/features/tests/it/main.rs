@@ -1,0 +1,9 @@
+//! Traces to windows, against a slow and obvious twin.
+
+mod cut;
+mod digest;
+mod generate;
+mod hostile;
+mod pins;
+mod scale;
+mod twin;
