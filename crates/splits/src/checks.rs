@@ -22,7 +22,7 @@ pub(crate) enum Twins {
 /// What happens when a corpus assigns one program to two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SharedSamples {
+pub(crate) enum SharedSamples {
     /// The fold is refused.
     #[default]
     Error,

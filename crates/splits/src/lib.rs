@@ -53,7 +53,6 @@ pub mod inner;
 pub mod ledger;
 mod ledger_text;
 
-pub use checks::SharedSamples;
 pub use duplicates::{Duplicates, check_duplicates};
 pub use error::{SharedSample, SplitError, Twin};
 pub use fold::{Dropped, Fold, FoldParts, Separates, file_name};

@@ -1,4 +1,54 @@
 //! Recipes: how data is held out, by name.
+//!
+//! A crate from outside adds its own and checks it with `stakeout_testkit::check_split`:
+//!
+//! ```
+//! use stakeout_core::SampleIndex;
+//! use stakeout_splits::{Fold, FoldParts, RecipeEntry, RecipeRegistry, Separates, Split, SplitError, check_index, file_name};
+//!
+//! /// Tests on the host whose name is last.
+//! struct LastHost;
+//!
+//! impl Split for LastHost {
+//!     fn name(&self) -> &str {
+//!         "acme/last-host"
+//!     }
+//!
+//!     fn separates(&self) -> Separates {
+//!         Separates::Hosts
+//!     }
+//!
+//!     fn folds(&self, index: &SampleIndex, _seed: u64) -> Result<Vec<Fold>, SplitError> {
+//!         check_index(index)?;
+//!         let host = |row: usize| &index.hosts[index.episode_of(row).host as usize];
+//!         let last = (0..index.len()).map(host).max().cloned().unwrap_or_default();
+//!         let (test, train) = (0..index.len()).partition(|&row| *host(row) == last);
+//!         let held_out = vec![last];
+//!         let parts = FoldParts {
+//!             name: file_name(&held_out),
+//!             held_out,
+//!             train,
+//!             validation: Vec::new(),
+//!             test,
+//!             dropped: Vec::new(),
+//!             notes: vec!["validation: none".into()],
+//!             test_by: Separates::Hosts,
+//!             validation_by: Separates::Unstated,
+//!         };
+//!         Ok(vec![Fold::new(index.len(), parts)?])
+//!     }
+//! }
+//!
+//! let mut recipes = RecipeRegistry::builtin();
+//! recipes.add(RecipeEntry {
+//!     name: "acme/last-host",
+//!     about: "the host whose name is last",
+//!     defaults: "",
+//!     configure: |_| Ok(Box::new(LastHost)),
+//! })?;
+//! # stakeout_testkit::check_split(recipes.configure("acme/last-host", &serde_json::json!({}))?.as_ref());
+//! # Ok::<(), SplitError>(())
+//! ```
 
 use std::fmt;
 

@@ -100,8 +100,7 @@ impl Split for Time {
         self.0.min_cell
     }
 
-    fn folds(&self, index: &SampleIndex, seed: u64) -> Result<Vec<Fold>, SplitError> {
-        let _ = seed; // time leaves nothing to draw
+    fn folds(&self, index: &SampleIndex, _seed: u64) -> Result<Vec<Fold>, SplitError> {
         check_index(index)?;
         let config = &self.0;
         // In i128 no clock can overflow. A window ends one length after its start, then comes the gap.
