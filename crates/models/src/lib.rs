@@ -20,13 +20,14 @@ mod bytes;
 pub mod config;
 pub mod constant;
 pub mod gbt;
+pub mod nn;
 
 use stakeout_core::ModelRegistry;
 
 /// The models of this crate.
 pub fn builtin() -> ModelRegistry {
     let mut registry = ModelRegistry::default();
-    for entry in [constant::entry(), gbt::entry()] {
+    for entry in [constant::entry(), gbt::entry(), nn::gru::entry()] {
         registry.add(entry).expect("the kinds of this crate differ");
     }
     registry

@@ -1,0 +1,143 @@
+//! A fitted net, whatever its kind.
+
+use burn::tensor::Device;
+use ndarray::Array2;
+use stakeout_core::{
+    BaseModel, Batch, Geometry, InputKind, LoadContext, ModelError, ModelKind, Scratch, model::check_batch,
+};
+
+use super::input::Input;
+use super::weights::{self, Tensors, WeightSpec};
+use super::{Dropout, Net, Output};
+
+/// Windows that run at once, so that memory does not grow with the batch.
+const CHUNK: usize = 256;
+
+/// A net with its weights.
+pub(crate) struct FittedNet {
+    kind: ModelKind,
+    config: serde_json::Value,
+    geometry: Geometry,
+    net: Box<dyn Net>,
+    specs: Vec<WeightSpec>,
+    values: Vec<f32>,
+    tensors: Tensors,
+    device: Device,
+}
+
+impl FittedNet {
+    /// A net with weights that follow its own list.
+    pub(crate) fn new(
+        kind: ModelKind,
+        config: serde_json::Value,
+        geometry: Geometry,
+        net: Box<dyn Net>,
+        values: Vec<f32>,
+        device: stakeout_core::Device,
+    ) -> Self {
+        let (specs, device) = (net.weights(), super::device(device));
+        let tensors = Tensors::new(&specs, &values, &device);
+        Self { kind, config, geometry, net, specs, values, tensors, device }
+    }
+
+    /// A net with stored weights.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] when they are damaged or belong to another configuration.
+    pub(crate) fn load(
+        kind: ModelKind,
+        config: serde_json::Value,
+        net: Box<dyn Net>,
+        cx: &LoadContext<'_>,
+    ) -> Result<Self, ModelError> {
+        let values = weights::from_bytes(&net.weights(), cx.weights)?;
+        Ok(Self::new(kind, config, cx.geometry, net, values, cx.device))
+    }
+
+    /// Runs a checked batch chunk by chunk.
+    fn run(&self, batch: &Batch, mut each: impl FnMut(Output) -> Result<(), ModelError>) -> Result<(), ModelError> {
+        let width = batch.row_len();
+        for from in (0..batch.rows()).step_by(CHUNK) {
+            let to = batch.rows().min(from + CHUNK);
+            let mut chunk = Batch::new(InputKind::Tensor, self.geometry);
+            chunk.values.extend_from_slice(&batch.values[from * width..to * width]);
+            chunk.lengths.extend_from_slice(&batch.lengths[from..to]);
+            each(forward(self.net.as_ref(), &self.tensors, chunk, &self.device)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a batch without dropout.
+///
+/// # Errors
+/// [`ModelError::Geometry`] for a batch that is not consistent in itself.
+pub(crate) fn forward(net: &dyn Net, tensors: &Tensors, batch: Batch, device: &Device) -> Result<Output, ModelError> {
+    Ok(net.forward(tensors, &Input::new(batch, device)?, &mut Dropout::Off))
+}
+
+/// `ln Σ exp(logit)`, without overflow.
+pub(crate) fn log_normaliser(logits: &[f32]) -> f64 {
+    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    largest + logits.iter().map(|logit| (f64::from(*logit) - largest).exp()).sum::<f64>().ln()
+}
+
+impl BaseModel for FittedNet {
+    fn kind(&self) -> ModelKind {
+        self.kind.clone()
+    }
+
+    fn input(&self) -> InputKind {
+        InputKind::Tensor
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn predict_into(&self, batch: &Batch, _scratch: &mut Scratch, out: &mut [f32]) -> Result<(), ModelError> {
+        check_batch(self, batch, out)?;
+        let classes = self.geometry.classes;
+        let mut rows = out.chunks_exact_mut(classes);
+        self.run(batch, |output| {
+            for (logits, out) in weights::read(output.logits)?.chunks_exact(classes).zip(&mut rows) {
+                let normaliser = log_normaliser(logits);
+                for (logit, out) in logits.iter().zip(out) {
+                    *out = (f64::from(*logit) - normaliser).exp() as f32;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn embed(&self, batch: &Batch) -> Result<Option<Array2<f32>>, ModelError> {
+        check_batch(self, batch, &vec![0.0; batch.rows() * self.geometry.classes])?;
+        let (mut values, mut width) = (Vec::new(), 0);
+        self.run(batch, |output| {
+            width = output.hidden.dims()[1];
+            values.extend(weights::read(output.hidden)?);
+            Ok(())
+        })?;
+        Ok(Some(Array2::from_shape_vec((batch.rows(), width), values).expect("one row of that width a window")))
+    }
+
+    fn config(&self) -> serde_json::Value {
+        self.config.clone()
+    }
+
+    fn weights(&self) -> Result<Vec<u8>, ModelError> {
+        Ok(weights::to_bytes(&self.specs, &self.values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_normaliser_does_not_overflow() {
+        let expected = 1000.0 + 2.0f64.ln();
+        assert!((log_normaliser(&[1000.0, 1000.0, -1000.0]) - expected).abs() < 1e-9);
+        assert!((log_normaliser(&[0.0; 4]) - 4.0f64.ln()).abs() < 1e-12);
+    }
+}

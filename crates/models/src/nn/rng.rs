@@ -1,0 +1,79 @@
+//! Random numbers of a fit. The seed, a purpose and a position name a generator, so that no generator has to be kept
+//! between epochs: where a fit stands is enough to draw what an uninterrupted one would have drawn.
+
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// What random numbers are drawn for; each purpose has its own stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// Initial weights.
+    Weights = 1,
+    /// The order of the windows in an epoch.
+    Order = 2,
+    /// Which activations are dropped.
+    Dropout = 3,
+}
+
+/// The generator for a purpose at a position (an epoch, a shard of a step).
+pub(crate) fn generator(seed: u64, purpose: Purpose, position: u64) -> Xoshiro256PlusPlus {
+    // Golden-ratio steps (Steele, Lea and Flood 2014) keep neighbouring positions far apart before SplitMix64 spreads them.
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let stream = (purpose as u64).wrapping_mul(GOLDEN).rotate_left(32);
+    Xoshiro256PlusPlus::seed_from_u64(seed ^ stream.wrapping_add(position.wrapping_mul(GOLDEN)))
+}
+
+/// A number in [0, 1) with 24 random bits.
+pub(crate) fn unit(rng: &mut Xoshiro256PlusPlus) -> f32 {
+    (rng.next_u64() >> 40) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// The numbers `0..n` in random order (Fisher and Yates; written out, so that no library version changes the order).
+pub(crate) fn permutation(n: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    for i in (1..n).rev() {
+        // The high half of a 128-bit product: uniform up to a bias of n / 2^64 (Lemire 2019).
+        let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
+        order.swap(i, j as usize);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permutation_holds_every_number_once_and_moves_them() {
+        let order = permutation(1000, &mut generator(1, Purpose::Order, 0));
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..1000).collect::<Vec<_>>());
+        let fixed = order.iter().enumerate().filter(|(i, x)| i == *x).count();
+        assert!(fixed < 10, "{fixed} numbers stayed in place");
+    }
+
+    #[test]
+    fn streams_differ_by_seed_purpose_and_position() {
+        let first = |seed, purpose, position| generator(seed, purpose, position).next_u64();
+        let mut draws = vec![
+            first(1, Purpose::Order, 0),
+            first(2, Purpose::Order, 0),
+            first(1, Purpose::Dropout, 0),
+            first(1, Purpose::Weights, 0),
+            first(1, Purpose::Order, 1),
+        ];
+        draws.sort_unstable();
+        draws.dedup();
+        assert_eq!(draws.len(), 5);
+    }
+
+    #[test]
+    fn unit_numbers_fill_the_interval() {
+        let mut rng = generator(3, Purpose::Weights, 0);
+        let draws: Vec<f32> = (0..10_000).map(|_| unit(&mut rng)).collect();
+        let mean = draws.iter().sum::<f32>() / 10_000.0;
+        assert!((mean - 0.5).abs() < 0.02, "mean {mean}");
+        assert!(draws.iter().all(|x| (0.0..1.0).contains(x)));
+    }
+}
