@@ -1,1 +1,37 @@
-//! Placeholder.
+//! Store, estimator and recipe to a run on disk.
+//!
+//! This is where telemetry, features, splits and eval meet; a model is only ever a `&dyn Estimator`. Data flows one
+//! way: [`Dataset::open`] reads, validates and cuts a store; [`Request::train`] holds data out, fits, scores and writes.
+//!
+//! Invariants:
+//! * the test side chooses nothing: scaler, class weights and epochs see the training side (and validation) alone, and
+//!   calibration stretches are in no side;
+//! * a run directory is locked while it is written, its `metrics.json` is written last, and no file of it is written in
+//!   place;
+//! * the same settings, data and seed give the same bytes in every file but `timing.json`.
+//!
+//! ```no_run
+//! use std::sync::atomic::AtomicBool;
+//! use stakeout_trainer::{Dataset, Experiment, Quiet, Reading};
+//! let experiment = Experiment::default();
+//! let reading = Reading::of(&experiment, stakeout_features::Inputs::BOTH);
+//! let dataset = Dataset::open("stores/sim".as_ref(), &reading, &Quiet, &AtomicBool::new(false))?;
+//! println!("{} windows of {} hosts", dataset.index.len(), dataset.index.hosts.len());
+//! # Ok::<(), stakeout_trainer::TrainError>(())
+//! ```
+
+pub mod config;
+pub mod dataset;
+mod error;
+mod fit;
+pub mod observe;
+pub mod run;
+pub mod rundir;
+pub mod score;
+
+pub use config::{ClassWeights, Experiment, RunInfo, ScalerChoice, Seeds};
+pub use dataset::{Account, Dataset, Reading};
+pub use error::TrainError;
+pub use observe::{Progress, Quiet};
+pub use run::{CellResult, Origin, Outcome, Request, RunSummary};
+pub use rundir::{Existing, RunDir};

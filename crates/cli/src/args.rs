@@ -1,0 +1,255 @@
+//! The command line: every command, option and example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turn host telemetry into malware-behaviour detectors, and say honestly whether they work on a machine, a sample or a
+/// month that they have never seen.
+#[derive(Debug, Parser)]
+#[command(name = "stakeout", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 a finding, 2 usage or bad input, 3 internal or I/O, 130 interrupted (state saved)."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Print the result as JSON on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Worker threads (default: one a core); results do not depend on it
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// No progress on stderr
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// More detail on stderr
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring foreign data into a store
+    #[command(subcommand)]
+    Import(Import),
+    Simulate(Simulate),
+    Validate(Validate),
+    Channels(Channels),
+    Split(Split),
+    Config(Config),
+    Models(Models),
+    Train(Train),
+    Eval(Eval),
+    Predict(Predict),
+    Completions(Completions),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Import {
+    Table(ImportTable),
+}
+
+/// Import columnar tables (parquet, CSV) as described by a mapping
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  stakeout import table --mapping smd_subset smd.parquet stores/smd")]
+pub(crate) struct ImportTable {
+    /// A mapping file, or the name of a built-in mapping (`import table --list`)
+    #[arg(long, value_name = "M.toml|NAME", required_unless_present = "list")]
+    pub(crate) mapping: Option<String>,
+    /// List the built-in mappings
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// The tables (and companion logs that the mapping names), then the store to make
+    #[arg(value_name = "SRC... STORE", required_unless_present = "list", num_args = 2..)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Replace a store that is there already
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Make a seeded store of simulated episodes
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  stakeout simulate stores/sim --episodes 2000 --hosts 12 --seed 7 --faults 0.1")]
+pub(crate) struct Simulate {
+    /// The store to make
+    pub(crate) store: PathBuf,
+    /// Number of episodes
+    #[arg(long, default_value_t = 240)]
+    pub(crate) episodes: u32,
+    /// Number of hosts
+    #[arg(long, default_value_t = 6)]
+    pub(crate) hosts: u32,
+    /// Seed
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Damage this share of the episodes and write the ground truth beside them
+    #[arg(long, value_name = "P")]
+    pub(crate) faults: Option<f64>,
+    /// Replace a store that is there already
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Check every episode of a store; exit 1 when anything was rejected or errored
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  stakeout validate stores/sim")]
+pub(crate) struct Validate {
+    /// The store
+    pub(crate) store: PathBuf,
+    /// Where to write one row an episode
+    #[arg(long, value_name = "FILE", default_value = None)]
+    pub(crate) out: Option<PathBuf>,
+    /// Do not write validation.parquet into the store
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) no_table: bool,
+}
+
+/// Show the channel registry
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  stakeout channels            # the built-in 46\n  stakeout channels stores/smd")]
+pub(crate) struct Channels {
+    /// A store with its own registry
+    pub(crate) store: Option<PathBuf>,
+}
+
+/// What to read and how to cut and hold it out; shared by `split`, `train` and `config`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct What {
+    /// The store (default: a simulated one, generated once)
+    #[arg(long, value_name = "STORE")]
+    pub(crate) store: Option<PathBuf>,
+    /// A configuration file (see `stakeout config`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Override one setting, as `window.seconds=20`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Seed, or several: `1,2,3`
+    #[arg(long, value_name = "N[,N...]", value_delimiter = ',')]
+    pub(crate) seed: Vec<u64>,
+    /// Also read episodes that the validator calls degraded
+    #[arg(long)]
+    pub(crate) degraded: bool,
+}
+
+/// Show the folds and the coverage ledger of a recipe, without training
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  stakeout split stores/sim --split leave-one-host-out")]
+pub(crate) struct Split {
+    /// The store (default: the embedded simulated one)
+    #[arg(value_name = "STORE")]
+    pub(crate) path: Option<PathBuf>,
+    /// Recipe: host, sample, time, given, leave-one-host-out, leave-one-sample-out
+    #[arg(long = "split", value_name = "R", default_value = "host")]
+    pub(crate) recipe: String,
+    #[command(flatten)]
+    pub(crate) what: What,
+}
+
+/// Print the commented default configuration of a run
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  stakeout config --model gru > gru.toml")]
+pub(crate) struct Config {
+    /// The model
+    #[arg(long, default_value = "gru")]
+    pub(crate) model: String,
+    /// The recipe
+    #[arg(long = "split", default_value = "host")]
+    pub(crate) recipe: String,
+}
+
+/// List the models that this program knows
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  stakeout models")]
+pub(crate) struct Models {}
+
+/// Which channels to train on
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ViewChoice {
+    /// Deployable channels only
+    Realistic,
+    /// All channels
+    Oracle,
+    /// One run of each
+    Both,
+}
+
+/// Train and test: hold data out, fit, score, report
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  stakeout train --model gru --split host\n  stakeout train --model gbt --split leave-one-host-out --store stores/smd --set scaler=host-clean\n  stakeout train --resume runs/gru-host-realistic-1-0a1b2c3d"
+)]
+pub(crate) struct Train {
+    /// The model, or `all`
+    #[arg(long, value_name = "M|all", required_unless_present = "resume")]
+    pub(crate) model: Option<String>,
+    /// Recipe: host, sample, time, given, leave-one-host-out, leave-one-sample-out
+    #[arg(long = "split", value_name = "R", required_unless_present_any = ["resume", "config"])]
+    pub(crate) recipe: Option<String>,
+    /// Which channels the model may see
+    #[arg(long, value_enum)]
+    pub(crate) view: Option<ViewChoice>,
+    /// Where nets compute: flex or ndarray
+    #[arg(long, value_name = "D")]
+    pub(crate) device: Option<String>,
+    /// The run directory (default: runs/<model>-<recipe>-<view>-<seed>-<hash>)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Continue an interrupted run, bit for bit
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "recipe", "out", "config", "set", "store"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Start over in a run directory that is there already
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Fit on all rows, test on none: a checkpoint for deployment, marked untested
+    #[arg(long)]
+    pub(crate) refit_all: bool,
+    #[command(flatten)]
+    pub(crate) what: What,
+}
+
+/// Score a run again, on its own data or on another store
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  stakeout eval runs/gru-host-realistic-1-0a1b2c3d\n  stakeout eval runs/gru-host-realistic-1-0a1b2c3d stores/other"
+)]
+pub(crate) struct Eval {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// Another store; its labelled windows are all test rows
+    pub(crate) store: Option<PathBuf>,
+    /// Where nets compute: flex or ndarray
+    #[arg(long, value_name = "D", default_value = "flex")]
+    pub(crate) device: String,
+}
+
+/// Class probabilities of every window of a store, labelled or not, as JSON Lines
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  stakeout predict runs/gru-host-realistic-1-0a1b2c3d stores/other > predictions.jsonl"
+)]
+pub(crate) struct Predict {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// The store
+    pub(crate) store: PathBuf,
+    /// Where nets compute: flex or ndarray
+    #[arg(long, value_name = "D", default_value = "flex")]
+    pub(crate) device: String,
+}
+
+/// Print shell completions
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  stakeout completions bash > ~/.local/share/bash-completion/completions/stakeout")]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,45 @@
+//! `stakeout eval`.
+
+use stakeout_eval::render;
+use stakeout_trainer::score::StoredRun;
+
+use super::{account, report, what};
+use crate::args::Eval;
+use crate::{Context, Exit, interrupt, output};
+
+pub(crate) fn run(args: &Eval, context: &Context) -> anyhow::Result<Exit> {
+    let stored = StoredRun::open(&args.run, &context.models, args.device.parse()?)?;
+    let (progress, cancel) = (&*context.progress, interrupt::flag());
+    let (metrics, dataset, same) = match &args.store {
+        Some(store) => {
+            let (metrics, dataset) = stored.score_store(store, progress, cancel)?;
+            (metrics, dataset, None)
+        }
+        None => {
+            let own = stored.experiment.run.as_ref().and_then(|run| run.store.clone());
+            let (_, store) = what::store(own.as_deref(), context)?;
+            let (metrics, dataset) = stored.score_again(&store, &context.recipes, progress, cancel)?;
+            let same = stored.result.metrics.as_ref() == Some(&metrics);
+            (metrics, dataset, Some(same))
+        }
+    };
+    if context.json {
+        output::json(&serde_json::json!({ "metrics": metrics, "same_as_run": same, "rows": dataset.account }))?;
+    } else {
+        let mut origin = stored.result.origin.clone();
+        origin.simulated = dataset.simulated || stored.header.simulated;
+        if args.store.is_some() {
+            origin.recipe = format!("another store ({}); trained with recipe {}", dataset.corpus, origin.recipe);
+        }
+        let held_out = if args.store.is_some() { dataset.index.hosts.clone() } else { stored.result.held_out.clone() };
+        let provenance = report::provenance(&origin, stored.result.seed, held_out);
+        output::line(render::report(&metrics, &provenance, "").trim_end())?;
+        account::print(&dataset.account)?;
+        match same {
+            Some(true) => output::line("\nthe same figures as in the run's metrics.json")?,
+            Some(false) => output::line("\nfinding: these figures differ from the run's metrics.json")?,
+            None => {}
+        }
+    }
+    Ok(if same == Some(false) { Exit::Finding } else { Exit::Ok })
+}

@@ -1,0 +1,37 @@
+//! One file a command.
+
+mod account;
+mod channels;
+mod completions;
+mod config;
+mod eval;
+mod import;
+mod models;
+mod predict;
+mod replace;
+mod report;
+mod simulate;
+mod split;
+mod train;
+mod validate;
+mod what;
+
+use crate::args::{Command, Import};
+use crate::{Context, Exit};
+
+/// Runs a command.
+pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
+    match command {
+        Command::Import(Import::Table(args)) => import::run(&args, context),
+        Command::Simulate(args) => simulate::run(&args, context),
+        Command::Validate(args) => validate::run(&args, context),
+        Command::Channels(args) => channels::run(&args, context),
+        Command::Split(args) => split::run(&args, context),
+        Command::Config(args) => config::run(&args, context),
+        Command::Models(_) => models::run(context),
+        Command::Train(args) => train::run(&args, context),
+        Command::Eval(args) => eval::run(&args, context),
+        Command::Predict(args) => predict::run(&args, context),
+        Command::Completions(args) => Ok(completions::run(&args)),
+    }
+}

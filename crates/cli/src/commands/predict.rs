@@ -1,0 +1,30 @@
+//! `stakeout predict`.
+
+use std::io::{BufWriter, Write, stdout};
+
+use stakeout_trainer::TrainError;
+use stakeout_trainer::score::StoredRun;
+
+use crate::args::Predict;
+use crate::{Context, Exit, interrupt};
+
+pub(crate) fn run(args: &Predict, context: &Context) -> anyhow::Result<Exit> {
+    let stored = StoredRun::open(&args.run, &context.models, args.device.parse()?)?;
+    if stored.header.simulated {
+        context.progress.say(stakeout_eval::render::SIMULATED);
+    }
+    let mut out = BufWriter::new(stdout().lock());
+    let failed = |error: std::io::Error| -> TrainError {
+        // A closed pipe ends the output, as for any filter.
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        stakeout_core::CoreError::io("writing", "standard output".as_ref(), error).into()
+    };
+    stored.predict(&args.store, &*context.progress, interrupt::flag(), |prediction| {
+        let line = serde_json::to_string(prediction).map_err(|error| failed(error.into()))?;
+        writeln!(out, "{line}").map_err(failed)
+    })?;
+    out.flush().map_err(failed)?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,53 @@
+//! The embedded default store: simulated once into the user's cache, under a lock.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use stakeout_telemetry::simulate::{SimConfig, simulate};
+use stakeout_trainer::Progress;
+
+/// The store to read: the given one, or the embedded default.
+pub(crate) fn store_or_default(store: Option<&Path>, progress: &dyn Progress) -> anyhow::Result<PathBuf> {
+    match store {
+        Some(store) => Ok(store.to_owned()),
+        None => default_store(progress),
+    }
+}
+
+/// The embedded default: `$XDG_CACHE_HOME/stakeout/default-<digest>`; the digest is of the settings and the code
+/// version, so that a newer program never reads an older one's data.
+fn default_store(progress: &dyn Progress) -> anyhow::Result<PathBuf> {
+    let config = SimConfig::embedded_default();
+    let settings = serde_json::to_string(&config)? + env!("CARGO_PKG_VERSION");
+    let digest = blake3::hash(settings.as_bytes()).to_hex();
+    let cache =
+        cache_folder().ok_or_else(|| anyhow!("no cache folder: set XDG_CACHE_HOME or HOME, or give --store"))?;
+    std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
+    let store = cache.join(format!("default-{}", &digest[..8]));
+    if store.exists() {
+        return Ok(store);
+    }
+    let lock_path = cache.join("default.lock");
+    let lock = File::create(&lock_path).with_context(|| format!("locking {}", lock_path.display()))?;
+    lock.lock().with_context(|| format!("locking {}", lock_path.display()))?;
+    // Another process may have made it while this one waited.
+    if store.exists() {
+        return Ok(store);
+    }
+    let partial = cache.join(format!("default-{}.partial", &digest[..8]));
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
+    }
+    progress.stage("simulating the default store", "episodes", config.episodes as u64);
+    simulate(&partial, &config, &|done, total| progress.advance(done as u64, total as u64, ""))?;
+    std::fs::rename(&partial, &store).with_context(|| format!("moving {} into place", store.display()))?;
+    Ok(store)
+}
+
+fn cache_folder() -> Option<PathBuf> {
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")).and_then(absolute);
+    Some(xdg.or_else(home)?.join("stakeout"))
+}

@@ -1,0 +1,85 @@
+//! How a command ends.
+
+use std::io;
+
+use stakeout_core::ModelError;
+use stakeout_trainer::TrainError;
+
+/// The exit codes of every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Nothing to report.
+    Ok,
+    /// The command worked and found something: a rejected episode, a clock disagreement.
+    Finding,
+    /// The command line or the input is wrong.
+    Usage,
+    /// The file system or the program failed.
+    Internal,
+    /// Interrupted; the state was saved.
+    Interrupted,
+}
+
+impl From<Exit> for i32 {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Ok => 0,
+            Exit::Finding => 1,
+            Exit::Usage => 2,
+            Exit::Internal => 3,
+            Exit::Interrupted => 130,
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(i32::from(exit) as u8)
+    }
+}
+
+/// Prints an error with its causes and says which exit code it deserves.
+pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
+    let exit = classify(error);
+    if exit == Exit::Interrupted {
+        eprintln!("interrupted: the state was saved; continue with `stakeout train --resume DIR`");
+        return exit;
+    }
+    let mut previous = String::new();
+    for (i, cause) in error.chain().enumerate() {
+        let text = cause.to_string();
+        // A transparent error repeats its source.
+        if text != previous {
+            let lines: Vec<String> = text.lines().map(crate::output::clean).collect();
+            eprintln!("{}{}", if i == 0 { "error: " } else { "  because: " }, lines.join("\n"));
+        }
+        previous = text;
+    }
+    if verbose {
+        eprintln!(
+            "  (exit code {}, root cause: {})",
+            i32::from(exit),
+            crate::output::clean(&error.root_cause().to_string())
+        );
+    }
+    exit
+}
+
+/// A missing file is bad input; any other word of the file system, and a library that failed, is not the user's doing.
+fn classify(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        let model = match cause.downcast_ref::<TrainError>() {
+            Some(TrainError::Model(model)) => Some(model),
+            _ => cause.downcast_ref::<ModelError>(),
+        };
+        match model {
+            Some(ModelError::Cancelled) => return Exit::Interrupted,
+            Some(ModelError::Foreign { .. }) => return Exit::Internal,
+            _ => {}
+        }
+        if cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            return Exit::Internal;
+        }
+    }
+    Exit::Usage
+}

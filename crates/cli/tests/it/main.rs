@@ -1,0 +1,7 @@
+//! The binary end to end: real processes, real files.
+
+mod bad_input;
+mod commands;
+mod harness;
+mod resume;
+mod training;

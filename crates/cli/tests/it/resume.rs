@@ -1,0 +1,54 @@
+//! A killed run continues to the same bytes.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::harness::{command, contents, path, stakeout, stderr, store};
+
+/// Kills a training process once it has kept a state, continues it, and compares with a run that was left alone.
+#[test]
+fn kill_and_resume_gives_the_same_bytes_as_no_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let (left_alone, killed) = (folder.path().join("left-alone"), folder.path().join("killed"));
+    let words = |out: &std::path::Path| -> Vec<String> {
+        let words = [
+            "train",
+            "--quiet",
+            "--model",
+            "gru",
+            "--split",
+            "host",
+            "--store",
+            path(store()),
+            "--out",
+            path(out),
+            "--set",
+            "train.epochs=12",
+            "--set",
+            "train.patience=12",
+            "--set",
+            "model.gru.hidden=8",
+            "--set",
+            "intervals.resamples=200",
+        ];
+        words.map(String::from).to_vec()
+    };
+    let whole = stakeout(words(&left_alone));
+    assert!(whole.status.success(), "{}", stderr(&whole));
+
+    let mut child = command(words(&killed)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let state = killed.join("state.stk");
+    let begun = Instant::now();
+    while !state.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "no state was kept");
+        assert!(child.try_wait().unwrap().is_none(), "the fit ended before it kept a state");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!killed.join("metrics.json").exists(), "the fit was over before the kill");
+
+    let resumed = stakeout(["train", "--quiet", "--resume", path(&killed)]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert_eq!(contents(&left_alone), contents(&killed));
+}

@@ -1,0 +1,414 @@
+//! From a store to windows and their index: every episode is examined, cut, and accounted for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ndarray::{Array2, Array3};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use stakeout_core::{
+    EpisodeInfo, EpisodeRef, InputKind, ModelError, SampleIndex, Schema, View, WindowKey, WindowTable,
+};
+use stakeout_features::{Cut, CutScratch, Inputs};
+use stakeout_telemetry::{Calibration, Corpus, Examined, Keep, Store, Verdict, WindowKeys};
+
+use crate::{Experiment, Progress, TrainError};
+
+/// Episodes that are read at a time: enough for all threads, few enough for any memory.
+const CHUNK: usize = 64;
+
+/// What became of the episodes, rows and windows of a store: nothing is dropped in silence.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Account {
+    /// Episodes by verdict.
+    pub episodes: BTreeMap<String, u64>,
+    /// Episodes whose windows were used for nothing because of their verdict.
+    pub episodes_left_out: u64,
+    /// Telemetry rows read.
+    pub rows_read: u64,
+    /// Rows that reached a trace.
+    pub rows_used: u64,
+    /// Rows that did not, by reason.
+    pub rows_dropped: BTreeMap<String, u64>,
+    /// Windows cut.
+    pub windows_cut: u64,
+    /// Windows that carry a label and belong to no calibration stretch.
+    pub windows_labelled: u64,
+    /// Windows of calibration stretches: in no side, under any scaler.
+    pub windows_calibration: u64,
+    /// Windows that were not used, by reason.
+    pub windows_dropped: BTreeMap<String, u64>,
+    /// Whether labels were checked against the events that must justify them.
+    pub labels: String,
+}
+
+impl Account {
+    fn drop_rows(&mut self, reason: &str, n: u64) {
+        if n > 0 {
+            *self.rows_dropped.entry(reason.to_owned()).or_default() += n;
+        }
+    }
+
+    fn drop_windows(&mut self, reason: &str, n: u64) {
+        if n > 0 {
+            *self.windows_dropped.entry(reason.to_owned()).or_default() += n;
+        }
+    }
+}
+
+/// How a store is read.
+#[derive(Debug, Clone)]
+pub struct Reading<'a> {
+    /// Which channels are seen.
+    pub view: View,
+    /// Window settings laid over the corpus's own.
+    pub window: &'a WindowKeys,
+    /// Which input the models take.
+    pub inputs: Inputs,
+    /// Whether degraded episodes are read too.
+    pub degraded: bool,
+}
+
+impl<'a> Reading<'a> {
+    /// How an experiment reads its store.
+    pub fn of(experiment: &'a Experiment, inputs: Inputs) -> Self {
+        Self { view: experiment.view, window: &experiment.window, inputs, degraded: experiment.degraded }
+    }
+}
+
+/// Windows of the hosts' calibration stretches.
+#[derive(Debug)]
+pub struct CalibrationWindows {
+    /// The windows.
+    pub windows: WindowTable,
+    /// The host of each.
+    pub hosts: Vec<String>,
+}
+
+/// The labelled windows of a store, with who each is.
+#[derive(Debug)]
+pub struct Dataset {
+    /// What the windows hold.
+    pub schema: Schema,
+    /// Labelled windows, in store order.
+    pub windows: WindowTable,
+    /// Who each window is, row for row.
+    pub index: SampleIndex,
+    /// Windows of calibration stretches, which are in no side.
+    pub calibration: CalibrationWindows,
+    /// What became of everything.
+    pub account: Account,
+    /// Whether the corpus was simulated.
+    pub simulated: bool,
+    /// Name of the corpus.
+    pub corpus: String,
+    /// BLAKE3 over the corpus description and the index: the data that results speak of.
+    pub digest: String,
+}
+
+impl Dataset {
+    /// Examines and cuts every episode of a store.
+    ///
+    /// # Errors
+    /// When the store cannot be opened, the settings break a rule, or no labelled window is left.
+    pub fn open(
+        path: &Path,
+        reading: &Reading<'_>,
+        progress: &dyn Progress,
+        cancel: &AtomicBool,
+    ) -> Result<Self, TrainError> {
+        let store = Store::open(path)?;
+        let corpus = store.corpus();
+        let window = reading.window.over(&corpus.window)?;
+        let schema = stakeout_features::schema(corpus.channels.clone(), reading.view, window, corpus.classes.clone())?;
+        Self::with_schema(&store, schema, reading.inputs, reading.degraded, progress, cancel)
+    }
+
+    /// As [`Dataset::open`], with the schema of a model that is there already.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], and when the store's channels or classes are not the schema's.
+    pub fn open_as(
+        path: &Path,
+        schema: &Schema,
+        inputs: Inputs,
+        degraded: bool,
+        progress: &dyn Progress,
+        cancel: &AtomicBool,
+    ) -> Result<Self, TrainError> {
+        let store = Store::open(path)?;
+        let own = schema_as(&store, schema)?;
+        Self::with_schema(&store, own, inputs, degraded, progress, cancel)
+    }
+
+    fn with_schema(
+        store: &Store,
+        schema: Schema,
+        inputs: Inputs,
+        degraded: bool,
+        progress: &dyn Progress,
+        cancel: &AtomicBool,
+    ) -> Result<Self, TrainError> {
+        let builder = build(store, &schema, inputs, degraded, progress, cancel)?;
+        if builder.index.is_empty() {
+            let Account { episodes, windows_cut, windows_dropped, .. } = &builder.account;
+            return Err(TrainError::Data(format!(
+                "no labelled window is left: episodes {episodes:?}, {windows_cut} windows cut, dropped \
+                 {windows_dropped:?}; `stakeout validate` says why episodes are left out, and window.seconds must be \
+                 shorter than an episode"
+            )));
+        }
+        Ok(Self {
+            windows: builder.labelled.into_table(&schema, inputs)?,
+            calibration: CalibrationWindows {
+                windows: builder.clean.into_table(&schema, inputs)?,
+                hosts: builder.clean_hosts,
+            },
+            index: builder.index,
+            account: builder.account,
+            simulated: store.corpus().simulated,
+            corpus: store.corpus().name.clone(),
+            digest: store.digest()?,
+            schema,
+        })
+    }
+}
+
+/// The schema that a store gives with the view and windows of another one, which it must equal.
+pub(crate) fn schema_as(store: &Store, schema: &Schema) -> Result<Schema, TrainError> {
+    let corpus = store.corpus();
+    let window = stakeout_core::WindowSpec { clock: corpus.window.clock, ..schema.window.clone() };
+    let own = stakeout_features::schema(corpus.channels.clone(), schema.view, window, corpus.classes.clone())?;
+    schema.check_same(&own)?;
+    Ok(own)
+}
+
+/// The calibration windows of a store alone.
+pub(crate) fn calibration_windows(
+    store: &Store,
+    schema: &Schema,
+    inputs: Inputs,
+    degraded: bool,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<CalibrationWindows, TrainError> {
+    let builder = build(store, schema, inputs, degraded, progress, cancel)?;
+    Ok(CalibrationWindows { windows: builder.clean.into_table(schema, inputs)?, hosts: builder.clean_hosts })
+}
+
+fn build<'a>(
+    store: &Store,
+    schema: &'a Schema,
+    inputs: Inputs,
+    degraded: bool,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<Builder<'a>, TrainError> {
+    let mut builder = Builder::new(store.corpus(), schema);
+    sweep(store, schema, inputs, degraded, progress, cancel, |swept| {
+        builder.add(swept);
+        Ok(())
+    })?;
+    Ok(builder)
+}
+
+/// One episode after the sweep.
+pub(crate) struct Swept {
+    pub(crate) examined: Examined,
+    /// Its windows, where the verdict lets them be used.
+    pub(crate) cut: Option<(EpisodeInfo, Cut, Option<i64>)>,
+}
+
+/// Examines and cuts all episodes of a store in order, in bounded memory, and hands each to `take`.
+pub(crate) fn sweep(
+    store: &Store,
+    schema: &Schema,
+    inputs: Inputs,
+    degraded: bool,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
+    mut take: impl FnMut(Swept) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let entries = store.entries();
+    let total = entries.len() as u64;
+    progress.stage("reading episodes", "episodes", total);
+    let mut done = 0;
+    for chunk in entries.chunks(CHUNK) {
+        let swept: Result<Vec<Swept>, TrainError> = chunk
+            .par_iter()
+            .map_init(CutScratch::default, |scratch, entry| {
+                let mut examined = stakeout_telemetry::examine(store, entry, Keep::Trace(&schema.channels))?;
+                let usable =
+                    examined.verdict == Verdict::Accepted || (degraded && examined.verdict == Verdict::Degraded);
+                let trace = examined.trace.take().filter(|_| usable);
+                let cut = trace
+                    .map(|trace| {
+                        let cut = stakeout_features::cut(&trace, schema, inputs, scratch)?;
+                        let onset = trace.labels.iter().find(|label| label.class.is_some_and(|class| class > 0));
+                        Ok::<_, TrainError>((trace.episode, cut, onset.map(|label| label.t_wall_ns)))
+                    })
+                    .transpose()?;
+                Ok(Swept { examined, cut })
+            })
+            .collect();
+        for swept in swept? {
+            take(swept)?;
+        }
+        done += chunk.len() as u64;
+        progress.advance(done, total, "");
+        if cancel.load(Ordering::Relaxed) {
+            return Err(ModelError::Cancelled.into());
+        }
+    }
+    Ok(())
+}
+
+/// Windows of one table, before they become arrays.
+#[derive(Default)]
+struct Columns {
+    summary: Vec<f32>,
+    tensor: Vec<f32>,
+    lengths: Vec<u32>,
+}
+
+impl Columns {
+    fn push(&mut self, cut: &Cut, window: usize, schema: &Schema) {
+        let geometry = schema.geometry();
+        let (features, cells) = (geometry.row_len(InputKind::Summary), geometry.row_len(InputKind::Tensor));
+        if let Some(row) = cut.summary.get(window * features..(window + 1) * features) {
+            self.summary.extend_from_slice(row);
+        }
+        if let Some(row) = cut.tensor.get(window * cells..(window + 1) * cells) {
+            self.tensor.extend_from_slice(row);
+        }
+        self.lengths.push(cut.lengths[window]);
+    }
+
+    fn into_table(self, schema: &Schema, inputs: Inputs) -> Result<WindowTable, TrainError> {
+        let (n, geometry) = (self.lengths.len(), schema.geometry());
+        let shape = |_| TrainError::Data("windows do not follow their schema".into());
+        let summary = inputs
+            .summary
+            .then(|| Array2::from_shape_vec((n, geometry.features), self.summary))
+            .transpose()
+            .map_err(shape)?;
+        let tensor = inputs
+            .tensor
+            .then(|| Array3::from_shape_vec((n, geometry.channels, geometry.steps), self.tensor))
+            .transpose()
+            .map_err(shape)?;
+        Ok(WindowTable::new(schema.clone(), summary, tensor, self.lengths)?)
+    }
+}
+
+/// Gathers episodes into a data set.
+struct Builder<'a> {
+    schema: &'a Schema,
+    calibration: Calibration,
+    labelled: Columns,
+    clean: Columns,
+    clean_hosts: Vec<String>,
+    /// Start of each host's first usable episode: its calibration stretch counts from there.
+    host_start: BTreeMap<String, i64>,
+    index: SampleIndex,
+    interned: [BTreeMap<String, u32>; 3],
+    account: Account,
+}
+
+impl<'a> Builder<'a> {
+    fn new(corpus: &Corpus, schema: &'a Schema) -> Self {
+        let labels = if corpus.label_rules.is_empty() { "unjustified" } else { "checked against events" };
+        Self {
+            schema,
+            calibration: corpus.calibration,
+            labelled: Columns::default(),
+            clean: Columns::default(),
+            clean_hosts: Vec::new(),
+            host_start: BTreeMap::new(),
+            index: SampleIndex {
+                classes: corpus.classes.names().to_vec(),
+                window_ns: schema.window.length_ns,
+                ..SampleIndex::default()
+            },
+            interned: Default::default(),
+            account: Account { labels: labels.into(), ..Account::default() },
+        }
+    }
+
+    fn add(&mut self, swept: Swept) {
+        let Swept { examined, cut } = swept;
+        let account = &mut self.account;
+        *account.episodes.entry(examined.verdict.name().to_owned()).or_default() += 1;
+        account.rows_read += examined.rows.read;
+        for (reason, n) in &examined.rows.dropped {
+            account.drop_rows(reason.name(), *n);
+        }
+        let Some((info, cut, onset_ns)) = cut else {
+            account.episodes_left_out += 1;
+            account.drop_rows("episode left out", examined.rows.used);
+            return;
+        };
+        account.rows_used += examined.rows.used;
+        account.windows_cut += cut.t0_ns.len() as u64;
+        account.drop_windows("partial last window", cut.counts.partial_dropped);
+        account.drop_windows("beyond max_per_episode", cut.counts.windows_over_maximum);
+        let stretch_end = match self.calibration {
+            Calibration::None => i64::MIN,
+            Calibration::Declared => {
+                if info.calibration {
+                    i64::MAX
+                } else {
+                    i64::MIN
+                }
+            }
+            Calibration::First { ns } => {
+                // Episodes come in the order of their ids, which begin with their start time.
+                let start = *self.host_start.entry(info.host.clone()).or_insert(info.span.0);
+                start.saturating_add(ns)
+            }
+        };
+        let mut episode = None;
+        for window in 0..cut.t0_ns.len() {
+            let t0_ns = cut.t0_ns[window];
+            let end = t0_ns.saturating_add(self.schema.window.length_ns);
+            if end <= stretch_end {
+                self.clean.push(&cut, window, self.schema);
+                self.clean_hosts.push(info.host.clone());
+                self.account.windows_calibration += 1;
+            } else if t0_ns < stretch_end {
+                self.account.drop_windows("across the end of a calibration stretch", 1);
+            } else if let Some(label) = cut.labels[window] {
+                let episode = *episode.get_or_insert_with(|| self.intern_episode(&info, onset_ns));
+                self.labelled.push(&cut, window, self.schema);
+                self.index.windows.push(WindowKey { episode, t0_ns, label, digest: cut.digests[window] });
+                self.account.windows_labelled += 1;
+            } else {
+                self.account.drop_windows("unlabelled", 1);
+            }
+        }
+    }
+
+    fn intern_episode(&mut self, info: &EpisodeInfo, onset_ns: Option<i64>) -> u32 {
+        let mut intern = |kind: usize, name: &str, names: &mut Vec<String>| {
+            *self.interned[kind].entry(name.to_owned()).or_insert_with(|| {
+                names.push(name.to_owned());
+                (names.len() - 1) as u32
+            })
+        };
+        let host = intern(0, &info.host, &mut self.index.hosts);
+        let sample = intern(1, &info.sample, &mut self.index.samples);
+        let profile = intern(2, &info.profile, &mut self.index.profiles);
+        self.index.episodes.push(EpisodeRef {
+            id: info.id.clone(),
+            host,
+            sample,
+            profile,
+            sample_sha256: info.sample_sha256.clone(),
+            given: info.given,
+            span: info.span,
+            onset_ns,
+        });
+        (self.index.episodes.len() - 1) as u32
+    }
+}

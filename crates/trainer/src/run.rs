@@ -1,0 +1,307 @@
+//! From a data set, a model and a recipe to a run on disk: every fold with every seed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use stakeout_core::{ModelEntry, ModelError};
+use stakeout_eval::bootstrap::Plan;
+use stakeout_eval::{Metrics, Predictions, Run, Summary, TrainSide, Unit};
+use stakeout_splits::{Fold, Ledger, Separates, Split};
+
+use crate::config::{Experiment, RunInfo};
+use crate::dataset::Account;
+use crate::fit::{Cell, Fitted};
+use crate::observe::RunObserver;
+use crate::rundir::{self, CHECKPOINT, EXPERIMENT, METRICS, PREDICTIONS, RunDir, SUMMARY, TIMING};
+use crate::{Dataset, Progress, TrainError};
+
+/// Where a number comes from: stands in every `metrics.json` and `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Kind of model.
+    pub model: String,
+    /// The recipe that held data out.
+    pub recipe: String,
+    /// Which channels the model saw.
+    pub view: String,
+    /// How inputs were scaled, and what of a test host the scaler saw.
+    pub scaler: String,
+    /// How settings and epochs were chosen.
+    pub selection: String,
+    /// Name of the corpus.
+    pub corpus: String,
+    /// Whether it was simulated.
+    pub simulated: bool,
+    /// Digest of the store.
+    pub data_digest: String,
+    /// Hash of the schema.
+    pub schema_hash: String,
+    /// Version of the code.
+    pub code_version: String,
+}
+
+/// The result of one fold with one seed: `metrics.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellResult {
+    /// Where the numbers come from.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The fold.
+    pub fold: String,
+    /// Held-out groups of the test side.
+    pub held_out: Vec<String>,
+    /// The seed.
+    pub seed: u64,
+    /// Whether a test side was scored.
+    pub tested: bool,
+    /// Scores, intervals and counts; absent for a model refitted on all rows.
+    #[serde(flatten)]
+    pub metrics: Option<Metrics>,
+    /// The training side.
+    pub train: TrainSide,
+    /// The coverage table profile × host × phase.
+    pub ledger: Ledger,
+    /// Rows and windows read, used, and dropped with the reason.
+    pub rows: Account,
+    /// Windows of the index that are in no side of this fold, by reason.
+    pub windows_in_no_side: BTreeMap<String, usize>,
+    /// What the recipe and the fit say about themselves.
+    pub remarks: Vec<String>,
+}
+
+/// The result of many folds or seeds: `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// Where the numbers come from.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// Scores a held-out group, their mean, and the pooled score.
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+/// Wall-clock seconds of a cell: the only file where they stand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Timing {
+    fit_and_score_seconds: f64,
+    threads: usize,
+}
+
+/// What `train` leaves behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Every cell, fold by fold, seed by seed.
+    pub cells: Vec<CellResult>,
+    /// The summary, where there is more than one cell.
+    pub summary: Option<RunSummary>,
+}
+
+/// What is trained.
+pub struct Request<'a> {
+    /// The data.
+    pub dataset: &'a Dataset,
+    /// The store's path; `None` for the embedded default.
+    pub store: Option<&'a Path>,
+    /// All settings.
+    pub experiment: &'a Experiment,
+    /// The model.
+    pub model: &'a ModelEntry,
+    /// The recipe.
+    pub recipe: &'a dyn Split,
+}
+
+impl Request<'_> {
+    /// The folds of the recipe; the first seed decides them, so that seeds of one run differ in the fit alone.
+    ///
+    /// # Errors
+    /// When the data cannot be held out this way.
+    pub fn folds(&self) -> Result<Vec<Fold>, TrainError> {
+        let mut folds = self.recipe.folds(&self.dataset.index, self.experiment.split_seed())?;
+        if self.experiment.refit_all {
+            // One fold is enough: nothing is held out but the validation side that chooses the epoch.
+            folds.truncate(1);
+        }
+        Ok(folds)
+    }
+
+    /// The complete configuration of the model.
+    ///
+    /// # Errors
+    /// An unknown or mistaken setting.
+    pub fn model_config(&self) -> Result<serde_json::Value, TrainError> {
+        let config = self.experiment.model_config(self.model)?;
+        Ok((self.model.configure)(&config)?.config())
+    }
+
+    fn origin(&self) -> Origin {
+        let experiment = self.experiment;
+        let scaler = match experiment.scaler {
+            crate::ScalerChoice::None => "none",
+            crate::ScalerChoice::Global => "global: moments of the training side",
+            crate::ScalerChoice::HostClean => {
+                "host-clean: moments of each host's own calibration stretch, test hosts included; those windows are in \
+                 no side"
+            }
+        };
+        Origin {
+            model: self.model.kind.to_string(),
+            recipe: experiment.recipe.clone(),
+            view: experiment.view.to_string(),
+            scaler: scaler.into(),
+            selection: "settings fixed before the run; epochs or rounds chosen on the validation side".into(),
+            corpus: self.dataset.corpus.clone(),
+            simulated: self.dataset.simulated,
+            data_digest: self.dataset.digest.clone(),
+            schema_hash: self.dataset.schema.hash().as_str().to_owned(),
+            code_version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    /// Fits and scores every fold with every seed below `dir`. Cells that are finished there are read, not made again;
+    /// a cell that was interrupted continues from its state.
+    ///
+    /// # Errors
+    /// [`ModelError::Cancelled`] (inside [`TrainError::Model`]) when `cancel` was raised: the state is saved.
+    pub fn train(&self, dir: &RunDir, progress: &dyn Progress, cancel: &AtomicBool) -> Result<Outcome, TrainError> {
+        let folds = self.folds()?;
+        let seeds = self.experiment.seed.list();
+        let single = folds.len() == 1 && seeds.len() == 1;
+        let config = self.model_config()?;
+        self.write_experiment(dir.path(), &config, None)?;
+        let (mut cells, mut scored) = (Vec::new(), Vec::new());
+        for (i, fold) in folds.iter().enumerate() {
+            for &seed in &seeds {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(ModelError::Cancelled.into());
+                }
+                let path = rundir::cell(dir.path(), fold.name(), seed, single);
+                std::fs::create_dir_all(&path).map_err(|e| TrainError::io("making", &path, e))?;
+                if path.join(METRICS).exists() {
+                    let result: CellResult = rundir::read_json(&path.join(METRICS))?;
+                    progress.say(&format!("kept {} (finished before)", path.display()));
+                    scored.push((
+                        fold.name(),
+                        seed,
+                        Predictions::read_parquet(&path.join(PREDICTIONS))?,
+                        result.train.clone(),
+                    ));
+                    cells.push(result);
+                    continue;
+                }
+                let stage = if single {
+                    format!("fitting {}", self.model.kind)
+                } else {
+                    format!("fitting {}, fold {}/{} {}, seed {seed}", self.model.kind, i + 1, folds.len(), fold.name())
+                };
+                progress.stage(&stage, "steps", 0);
+                if !single {
+                    self.write_experiment(&path, &config, Some((fold.name(), seed)))?;
+                }
+                let (fitted, result) = self.train_cell(fold, seed, &config, &path, progress, cancel)?;
+                scored.push((fold.name(), seed, fitted.predictions, fitted.train));
+                cells.push(result);
+            }
+        }
+        let summary = if single || self.experiment.refit_all { None } else { Some(self.summarise(&folds, &scored)?) };
+        if let Some(summary) = &summary {
+            rundir::write_json(&dir.path().join(SUMMARY), summary)?;
+        }
+        Ok(Outcome { cells, summary })
+    }
+
+    fn train_cell(
+        &self,
+        fold: &Fold,
+        seed: u64,
+        config: &serde_json::Value,
+        path: &Path,
+        progress: &dyn Progress,
+        cancel: &AtomicBool,
+    ) -> Result<(Fitted, CellResult), TrainError> {
+        let start = Instant::now();
+        let estimator = (self.model.configure)(config)?;
+        let cell = Cell { experiment: self.experiment, estimator: &*estimator, fold, seed };
+        let mut observer = RunObserver::open(path, progress, cancel)?;
+        let fitted = cell.fit(self.dataset, &mut observer)?;
+        let tested = !self.experiment.refit_all;
+        let metrics =
+            tested.then(|| stakeout_eval::metrics(&fitted.predictions, &fitted.train, &self.plan(seed))).transpose()?;
+        let mut remarks = fold.notes().to_vec();
+        remarks.extend(observer.notes().iter().cloned());
+        if self.experiment.refit_all {
+            remarks.push(
+                "fitted on all rows but the validation side, tested on none: no score says how good it is".into(),
+            );
+        }
+        let result = CellResult {
+            origin: self.origin(),
+            fold: fold.name().to_owned(),
+            held_out: if tested { fold.held_out().to_vec() } else { Vec::new() },
+            seed,
+            tested,
+            metrics,
+            train: fitted.train.clone(),
+            ledger: Ledger::new(&self.dataset.index, fold, self.recipe.min_cell())?,
+            rows: self.dataset.account.clone(),
+            windows_in_no_side: fold.dropped().iter().map(|d| (d.reason.clone(), d.rows.len())).collect(),
+            remarks,
+        };
+        fitted.checkpoint.write(&path.join(CHECKPOINT))?;
+        fitted.predictions.write_parquet(&path.join(PREDICTIONS))?;
+        let timing =
+            Timing { fit_and_score_seconds: start.elapsed().as_secs_f64(), threads: rayon::current_num_threads() };
+        rundir::write_json(&path.join(TIMING), &timing)?;
+        observer.finish()?;
+        rundir::write_json(&path.join(METRICS), &result)?;
+        Ok((fitted, result))
+    }
+
+    fn plan(&self, seed: u64) -> Plan {
+        let intervals = &self.experiment.intervals;
+        Plan { resamples: intervals.resamples, level: intervals.level, seed }
+    }
+
+    fn summarise(
+        &self,
+        folds: &[Fold],
+        scored: &[(&str, u64, Predictions, TrainSide)],
+    ) -> Result<RunSummary, TrainError> {
+        let unit = match folds.first().map(Fold::test_by) {
+            Some(Separates::Samples) => Unit::Sample,
+            _ => Unit::Host,
+        };
+        let runs: Vec<Run<'_>> = scored
+            .iter()
+            .map(|(held_out, seed, predictions, train)| Run { held_out, seed: *seed, predictions, train })
+            .collect();
+        let plan = self.plan(self.experiment.seed.list().first().copied().unwrap_or_default());
+        Ok(RunSummary { origin: self.origin(), summary: stakeout_eval::summary(&runs, unit, &plan)? })
+    }
+
+    fn write_experiment(
+        &self,
+        path: &Path,
+        config: &serde_json::Value,
+        cell: Option<(&str, u64)>,
+    ) -> Result<(), TrainError> {
+        let mut experiment = self.experiment.clone();
+        if let Some((_, seed)) = cell {
+            experiment.seed = crate::config::Seeds::One(seed);
+        }
+        experiment.train.clear(); // now part of the model's own section
+        experiment.model = serde_json::Map::from_iter([(self.model.kind.to_string(), config.clone())]);
+        experiment.run = Some(RunInfo {
+            model: self.model.kind.to_string(),
+            store: self.store.map(Path::to_owned),
+            data_digest: self.dataset.digest.clone(),
+            schema_hash: self.dataset.schema.hash().as_str().to_owned(),
+            code_version: env!("CARGO_PKG_VERSION").into(),
+            split_seed: self.experiment.split_seed(),
+            fold: cell.map(|(fold, _)| fold.to_owned()),
+        });
+        Ok(stakeout_core::files::write_atomic(&path.join(EXPERIMENT), experiment.to_toml()?.as_bytes())?)
+    }
+}

@@ -1,0 +1,210 @@
+//! Run directories: names, locks, what may be written where.
+//!
+//! A directory holds one cell (one fold, one seed), or, for many, `fold-<held-out>/seed-<n>/` and `summary.json`.
+//! `metrics.json` is written last: where it stands, the cell is finished.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stakeout_core::files;
+
+use crate::TrainError;
+use crate::config::Experiment;
+
+/// The fitted model.
+pub const CHECKPOINT: &str = "checkpoint.stk";
+/// Everything needed to repeat the run.
+pub const EXPERIMENT: &str = "experiment.toml";
+/// Scores of every validation and test window.
+pub const PREDICTIONS: &str = "predictions.parquet";
+/// The result.
+pub const METRICS: &str = "metrics.json";
+/// The result over many folds or seeds.
+pub const SUMMARY: &str = "summary.json";
+/// The only file with wall-clock figures.
+pub const TIMING: &str = "timing.json";
+const LOCK: &str = ".lock";
+
+/// What may happen to a directory that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is an error: nothing is ever overwritten unasked.
+    Refuse,
+    /// Its runs are removed first.
+    Replace,
+    /// What is finished is kept, what is not is continued.
+    Continue,
+}
+
+/// A run directory that no other process writes.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Makes or takes over a directory and locks it.
+    ///
+    /// # Errors
+    /// [`TrainError::Run`] when it is there and must not be touched, holds something that is no run, or is locked by
+    /// another process.
+    pub fn open(path: &Path, existing: Existing) -> Result<Self, TrainError> {
+        let io = |source| TrainError::io("making", path, source);
+        let there = path.join(EXPERIMENT).exists();
+        if path.exists()
+            && !there
+            && fs::read_dir(path).map_err(io)?.any(|entry| entry.is_ok_and(|e| e.file_name() != LOCK))
+        {
+            return Err(TrainError::run(path, "it is there and is no run: choose another --out"));
+        }
+        match existing {
+            Existing::Refuse if there => {
+                return Err(TrainError::run(
+                    path,
+                    "it is there already: continue it with --resume, start over with --force, or choose another --out",
+                ));
+            }
+            Existing::Continue if !there => {
+                return Err(TrainError::run(path, format!("there is no {EXPERIMENT} to continue from")));
+            }
+            _ => {}
+        }
+        fs::create_dir_all(path).map_err(io)?;
+        let lock_path = path.join(LOCK);
+        let lock = File::create(&lock_path).map_err(|e| TrainError::io("locking", &lock_path, e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(TrainError::run(path, "another process is writing it")),
+            Err(fs::TryLockError::Error(error)) => return Err(TrainError::io("locking", &lock_path, error)),
+        }
+        let dir = Self { path: path.to_owned(), _lock: lock };
+        if existing == Existing::Replace && there {
+            dir.clear()?;
+        }
+        Ok(dir)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the files that runs are made of, and nothing else.
+    fn clear(&self) -> Result<(), TrainError> {
+        clear_cell(&self.path)?;
+        for fold in folders(&self.path, "fold-")? {
+            for seed in folders(&fold, "seed-")? {
+                clear_cell(&seed)?;
+                fs::remove_dir(&seed).map_err(|e| TrainError::io("removing", &seed, e))?;
+            }
+            fs::remove_dir(&fold).map_err(|e| TrainError::io("removing", &fold, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// The sub-folders of a folder whose name begins so, sorted.
+fn folders(path: &Path, prefix: &str) -> Result<Vec<PathBuf>, TrainError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(|e| TrainError::io("reading", path, e))? {
+        let entry = entry.map_err(|e| TrainError::io("reading", path, e))?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) && entry.path().is_dir() {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn clear_cell(path: &Path) -> Result<(), TrainError> {
+    // The result goes first: a half-removed run must not look finished.
+    for name in [METRICS, SUMMARY, EXPERIMENT, CHECKPOINT, PREDICTIONS, TIMING, "history.jsonl", "state.stk"] {
+        let file = path.join(name);
+        match fs::remove_file(&file) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(TrainError::io("removing", &file, error)),
+        }
+    }
+    Ok(())
+}
+
+/// The directory of one cell: the run's own for a single one, else below it.
+pub fn cell(root: &Path, fold: &str, seed: u64, single: bool) -> PathBuf {
+    if single { root.to_owned() } else { root.join(format!("fold-{fold}")).join(format!("seed-{seed}")) }
+}
+
+/// The default name of a run: `<model>-<recipe>-<view>-<seed>-<hash8>`; the hash is over everything that decides it.
+pub fn default_name(model: &str, experiment: &Experiment, model_config: &serde_json::Value, digest: &str) -> String {
+    let seeds: Vec<String> = experiment.seed.list().iter().map(u64::to_string).collect();
+    let mut decides = experiment.clone();
+    decides.run = None;
+    decides.model = serde_json::Map::from_iter([(model.to_owned(), model_config.clone())]);
+    let text = serde_json::to_string(&decides).unwrap_or_default() + digest;
+    let hash = blake3::hash(text.as_bytes()).to_hex();
+    let plain = |name: &str| name.replace('/', "_");
+    format!("{}-{}-{}-{}-{}", plain(model), plain(&experiment.recipe), experiment.view, seeds.join("+"), &hash[..8])
+}
+
+/// Writes a value as indented JSON, atomically.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+    let mut text = serde_json::to_string_pretty(value).map_err(|e| TrainError::run(path, e.to_string()))?;
+    text.push('\n');
+    Ok(files::write_atomic(path, text.as_bytes())?)
+}
+
+/// Reads a JSON file of a run.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, TrainError> {
+    const CAP: u64 = 256 << 20;
+    let io = |source| TrainError::io("reading", path, source);
+    let metadata = fs::metadata(path).map_err(io)?;
+    if !metadata.is_file() || metadata.len() > CAP {
+        return Err(TrainError::run(path, "it is not a regular file of at most 256 MiB"));
+    }
+    let text = fs::read(path).map_err(io)?;
+    serde_json::from_slice(&text).map_err(|e| TrainError::run(path, format!("line {}: {e}", e.line())))
+}
+
+/// Reads the experiment of a run directory.
+///
+/// # Errors
+/// [`TrainError::Run`] when the directory is none.
+pub fn read_experiment(path: &Path) -> Result<Experiment, TrainError> {
+    let file = path.join(EXPERIMENT);
+    if !file.exists() {
+        return Err(TrainError::run(path, format!("there is no {EXPERIMENT}: it is not a run directory")));
+    }
+    Experiment::read(Some(&file), &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_locked_while_written_and_never_overwritten_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let first = RunDir::open(&path, Existing::Refuse).unwrap();
+        assert!(RunDir::open(&path, Existing::Refuse).unwrap_err().to_string().contains("another process"));
+        fs::write(path.join(EXPERIMENT), "").unwrap();
+        fs::write(path.join(METRICS), "{}").unwrap();
+        drop(first);
+        assert!(RunDir::open(&path, Existing::Refuse).unwrap_err().to_string().contains("--resume"));
+        RunDir::open(&path, Existing::Replace).unwrap();
+        assert!(!path.join(METRICS).exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_no_run_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.tex"), "years").unwrap();
+        for existing in [Existing::Refuse, Existing::Replace, Existing::Continue] {
+            assert!(RunDir::open(folder.path(), existing).is_err());
+        }
+        assert!(folder.path().join("thesis.tex").exists());
+    }
+}

@@ -1,0 +1,224 @@
+//! Scoring a stored model again: on its own test side, on another store, or window by window.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use ndarray::{Array2, Array3};
+use serde::Serialize;
+use stakeout_core::{
+    BaseModel, Checkpoint, CheckpointHeader, Device, InputKind, ModelRegistry, Scaler, Side, WindowTable,
+};
+use stakeout_eval::bootstrap::Plan;
+use stakeout_eval::{Metrics, Predictions, TrainSide};
+use stakeout_features::{Inputs, Scaled};
+use stakeout_splits::{Fold, RecipeRegistry};
+use stakeout_telemetry::Store;
+
+use crate::dataset::{calibration_windows, sweep};
+use crate::fit::{host_clean, hosts, score};
+use crate::rundir::{self, CHECKPOINT, METRICS};
+use crate::{CellResult, Dataset, Experiment, Progress, Reading, TrainError};
+
+/// A stored run: one cell with its model.
+pub struct StoredRun {
+    /// Its settings.
+    pub experiment: Experiment,
+    /// Its result.
+    pub result: CellResult,
+    /// What its model was made from and may be fed.
+    pub header: CheckpointHeader,
+    /// Its model.
+    pub model: Box<dyn BaseModel>,
+}
+
+impl StoredRun {
+    /// Opens the directory of one cell.
+    ///
+    /// # Errors
+    /// [`TrainError::Run`] for a directory that is none or holds many cells; errors of the checkpoint.
+    pub fn open(path: &Path, registry: &ModelRegistry, device: Device) -> Result<Self, TrainError> {
+        let experiment = rundir::read_experiment(path)?;
+        if !path.join(CHECKPOINT).exists() {
+            let why = match std::fs::read_dir(path).ok().and_then(|mut entries| {
+                entries.find_map(|e| e.ok().filter(|e| e.file_name().to_string_lossy().starts_with("fold-")))
+            }) {
+                Some(fold) => format!(
+                    "it holds many folds: name one, as {}",
+                    fold.path().join(format!("seed-{}", experiment.seed.list().first().unwrap_or(&1))).display()
+                ),
+                None => format!("there is no {CHECKPOINT}: the run was not finished, continue it with --resume"),
+            };
+            return Err(TrainError::run(path, why));
+        }
+        let (header, model) = Checkpoint::load(&path.join(CHECKPOINT), registry, device)?;
+        Ok(Self { experiment, result: rundir::read_json(&path.join(METRICS))?, header, model })
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs::of(self.model.input())
+    }
+
+    /// The fold that the run held out, made again from its own store.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] when the store is not what it was.
+    fn fold(&self, dataset: &Dataset, recipes: &RecipeRegistry) -> Result<Fold, TrainError> {
+        if dataset.digest != self.result.origin.data_digest {
+            return Err(TrainError::Data(
+                "the store changed since the run: give it as a second argument to score all of it as another store"
+                    .into(),
+            ));
+        }
+        let recipe =
+            recipes.configure(&self.experiment.recipe, &serde_json::Value::Object(self.experiment.split.clone()))?;
+        let folds = recipe.folds(&dataset.index, self.experiment.split_seed())?;
+        folds.into_iter().find(|fold| fold.name() == self.result.fold).ok_or_else(|| {
+            TrainError::Data(format!(
+                "the recipe no longer makes the fold {}: was the recipe changed?",
+                self.result.fold
+            ))
+        })
+    }
+
+    /// Scores the run's own test side again.
+    ///
+    /// # Errors
+    /// When the store changed, or cannot be read.
+    pub fn score_again(
+        &self,
+        store: &Path,
+        recipes: &RecipeRegistry,
+        progress: &dyn Progress,
+        cancel: &AtomicBool,
+    ) -> Result<(Metrics, Dataset), TrainError> {
+        let dataset = Dataset::open(store, &Reading::of(&self.experiment, self.inputs()), progress, cancel)?;
+        self.header.schema.check_same(&dataset.schema)?;
+        let fold = self.fold(&dataset, recipes)?;
+        let metrics = self.metrics(&dataset, &self.header.scaler, fold.name(), fold.test())?;
+        Ok((metrics, dataset))
+    }
+
+    /// Scores all labelled windows of another store. A host-clean scaler reads that store's own calibration stretches.
+    /// Also says which of its samples the run was trained on, where hashes are known.
+    ///
+    /// # Errors
+    /// When the store's channels, classes or windows are not the model's.
+    pub fn score_store(
+        &self,
+        store: &Path,
+        progress: &dyn Progress,
+        cancel: &AtomicBool,
+    ) -> Result<(Metrics, Dataset), TrainError> {
+        let dataset =
+            Dataset::open_as(store, &self.header.schema, self.inputs(), self.experiment.degraded, progress, cancel)?;
+        let own;
+        let scaler = match &self.header.scaler {
+            Scaler::HostClean(_) => {
+                own = host_clean(&dataset.calibration, &dataset.index.hosts, self.model.input())?;
+                &own
+            }
+            fitted => fitted,
+        };
+        let rows: Vec<usize> = (0..dataset.index.len()).collect();
+        let metrics = self.metrics(&dataset, scaler, "all", &rows)?;
+        Ok((metrics, dataset))
+    }
+
+    fn metrics(&self, dataset: &Dataset, scaler: &Scaler, fold: &str, rows: &[usize]) -> Result<Metrics, TrainError> {
+        let index = &dataset.index;
+        let host_of_row = hosts(index);
+        let scaled = Scaled::new(&dataset.windows, scaler, &index.hosts, &host_of_row)?;
+        let mut predictions = Predictions::new(dataset.schema.classes.clone());
+        let seed = self.result.seed;
+        score(&*self.model, &scaled, index, fold, seed, &mut predictions, Side::Test, rows)?;
+        let intervals = &self.experiment.intervals;
+        let plan = Plan { resamples: intervals.resamples, level: intervals.level, seed };
+        let train: &TrainSide = &self.result.train;
+        Ok(stakeout_eval::metrics(&predictions, train, &plan)?)
+    }
+
+    /// Probabilities of every window of a store, labelled or not, episode by episode.
+    ///
+    /// # Errors
+    /// When the store's channels, classes or windows are not the model's, or `emit` fails.
+    pub fn predict(
+        &self,
+        store: &Path,
+        progress: &dyn Progress,
+        cancel: &AtomicBool,
+        mut emit: impl FnMut(&WindowPrediction<'_>) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let store = Store::open(store)?;
+        let schema = crate::dataset::schema_as(&store, &self.header.schema)?;
+        let (inputs, degraded) = (self.inputs(), self.experiment.degraded);
+        let own;
+        let scaler = match &self.header.scaler {
+            Scaler::HostClean(_) => {
+                let calibration = calibration_windows(&store, &schema, inputs, degraded, progress, cancel)?;
+                let hosts: BTreeSet<String> = calibration.hosts.iter().cloned().collect();
+                own = host_clean(&calibration, &hosts.into_iter().collect::<Vec<_>>(), self.model.input())?;
+                &own
+            }
+            fitted => fitted,
+        };
+        let classes = schema.classes.names();
+        sweep(&store, &schema, inputs, degraded, progress, cancel, |swept| {
+            let Some((info, cut, _)) = swept.cut else { return Ok(()) };
+            let n = cut.t0_ns.len();
+            let table = table(&schema, self.model.input(), cut.summary, cut.tensor, cut.lengths)?;
+            let scaled = Scaled::new(&table, scaler, std::slice::from_ref(&info.host), &vec![0; n])?;
+            let scores = self.model.predict(&scaled)?;
+            for (window, probabilities) in scores.rows().into_iter().enumerate() {
+                let probabilities = probabilities.as_slice().expect("a score row is contiguous");
+                emit(&WindowPrediction {
+                    episode: &info.id,
+                    host: &info.host,
+                    sample: &info.sample,
+                    t0_ns: cut.t0_ns[window],
+                    label: cut.labels[window].map(|label| classes[usize::from(label)].as_str()),
+                    predicted: &classes[usize::from(stakeout_core::confusion::argmax(probabilities))],
+                    probabilities,
+                })?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// One line of `stakeout predict`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WindowPrediction<'a> {
+    /// ULID.
+    pub episode: &'a str,
+    /// The device.
+    pub host: &'a str,
+    /// The program.
+    pub sample: &'a str,
+    /// Start of the window in `t_wall_ns`.
+    pub t0_ns: i64,
+    /// The label, where the store has one.
+    pub label: Option<&'a str>,
+    /// The most probable class.
+    pub predicted: &'a str,
+    /// One probability a class, in the order of the class list.
+    pub probabilities: &'a [f32],
+}
+
+fn table(
+    schema: &stakeout_core::Schema,
+    kind: InputKind,
+    summary: Vec<f32>,
+    tensor: Vec<f32>,
+    lengths: Vec<u32>,
+) -> Result<WindowTable, TrainError> {
+    let (n, geometry) = (lengths.len(), schema.geometry());
+    let shape = |_| TrainError::Data("windows do not follow their schema".into());
+    let (summary, tensor) = match kind {
+        InputKind::Summary => (Some(Array2::from_shape_vec((n, geometry.features), summary).map_err(shape)?), None),
+        InputKind::Tensor => {
+            (None, Some(Array3::from_shape_vec((n, geometry.channels, geometry.steps), tensor).map_err(shape)?))
+        }
+    };
+    Ok(WindowTable::new(schema.clone(), summary, tensor, lengths)?)
+}
