@@ -104,7 +104,7 @@ fn twins() -> SampleIndex {
 #[test]
 fn identical_windows_on_two_hosts_are_named() {
     let body = json!({ "validation_share": 0.0 });
-    let error = split("host", body, &twins(), 3).unwrap_err().to_string();
+    let error = split("host", &body, &twins(), 3).unwrap_err().to_string();
     let (x, y) = ("E0 at 10 ns (", "E1 at 10 ns (");
     assert!(
         error.contains("identical windows stand on two sides, 1 in all") && error.contains(x) && error.contains(y),
@@ -116,7 +116,7 @@ fn identical_windows_on_two_hosts_are_named() {
 #[test]
 fn twins_are_dropped_from_the_earlier_side_when_asked() {
     let body = json!({ "validation_share": 0.0, "duplicates": "drop" });
-    let fold = split("host", body, &twins(), 3).unwrap().remove(0);
+    let fold = split("host", &body, &twins(), 3).unwrap().remove(0);
     assert_eq!((fold.train().len(), fold.test().len()), (2, 3));
     assert_eq!(fold.dropped()[0].reason, "duplicate: a later side has a window of identical content");
     assert!([2, 5].contains(&fold.dropped()[0].rows[0]));
@@ -126,16 +126,16 @@ fn twins_are_dropped_from_the_earlier_side_when_asked() {
 fn windows_without_a_value_are_no_twins() {
     let mut index = twins();
     index.windows.iter_mut().for_each(|window| window.digest = 0);
-    split("host", json!({}), &index, 3).unwrap();
+    split("host", &json!({}), &index, 3).unwrap();
 }
 
 #[test]
 fn a_program_on_two_given_sides_is_refused_or_noted() {
     let run = |(sample, given)| Row { sample, hash: Some("abcdef0123456789"), given: Some(given), ..Row::default() };
     let index = index_of(&[("a", Side::Train), ("b", Side::Test)].map(run));
-    let error = split("given", json!({}), &index, 0).unwrap_err().to_string();
+    let error = split("given", &json!({}), &index, 0).unwrap_err().to_string();
     assert!(error.contains("abcdef012345 in E0 (train) and E1 (test)"), "{error}");
     assert!(error.contains("split.shared_samples = \"note\""), "{error}");
-    let fold = split("given", json!({ "shared_samples": "note" }), &index, 0).unwrap().remove(0);
+    let fold = split("given", &json!({ "shared_samples": "note" }), &index, 0).unwrap().remove(0);
     assert!(fold.notes().iter().any(|note| note.starts_with("sample hashes on the test side and on another: 1")));
 }

@@ -29,7 +29,8 @@ fn rows_come_out_in_order_and_every_row_has_its_place() {
 
 #[test]
 fn broken_parts_are_refused_with_the_row() {
-    let cases: [(fn(&mut FoldParts), &str); 8] = [
+    type Damage = fn(&mut FoldParts);
+    let cases: [(Damage, &str); 8] = [
         (|p| p.train.push(3), "row 3 stands twice: train and test"),
         (|p| p.train.push(0), "row 0 stands twice: train and train"),
         (|p| p.test.push(4), "row 4 stands twice: test and purged"),

@@ -36,7 +36,7 @@ proptest! {
     #[test]
     fn every_cell_is_that_of_the_slow_twin(shape in shapes(), seed: u64, windows in 1u64..6, episodes in 1u64..3) {
         let index = small_index(seed, shape);
-        let Ok(folds) = split("sample", json!({}), &index, seed) else { return Ok(()) };
+        let Ok(folds) = split("sample", &json!({}), &index, seed) else { return Ok(()) };
         let min = MinCell { windows, episodes };
         let ledger = Ledger::new(&index, &folds[0], min).unwrap();
         let cells: Vec<_> = ledger.cells().collect();
@@ -100,7 +100,7 @@ fn example() -> Ledger {
         ]
         .map(run),
     );
-    let fold = split("given", json!({ "validation_share": 0.0 }), &index, 0).unwrap().remove(0);
+    let fold = split("given", &json!({ "validation_share": 0.0 }), &index, 0).unwrap().remove(0);
     Ledger::new(&index, &fold, MinCell { windows: 4, episodes: 2 }).unwrap()
 }
 

@@ -59,9 +59,9 @@ pub(crate) fn index_of(rows: &[Row<'_>]) -> SampleIndex {
 /// The folds of a built-in recipe.
 pub(crate) fn split(
     recipe: &str,
-    body: serde_json::Value,
+    body: &serde_json::Value,
     index: &SampleIndex,
     seed: u64,
 ) -> Result<Vec<Fold>, SplitError> {
-    RecipeRegistry::builtin().configure(recipe, &body)?.folds(index, seed)
+    RecipeRegistry::builtin().configure(recipe, body)?.folds(index, seed)
 }
