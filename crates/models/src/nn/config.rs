@@ -68,7 +68,7 @@ impl TrainConfig {
     ///
     /// # Errors
     /// [`ModelError::Config`] naming the key and the range.
-    fn check(&self, kind: &str) -> Result<(), ModelError> {
+    pub(crate) fn check(&self, kind: &str) -> Result<(), ModelError> {
         within(kind, "train.epochs", &self.epochs, 1..=10_000, "1 to 10000")?;
         within(kind, "train.batch_size", &self.batch_size, 1..=4096, "1 to 4096")?;
         within(kind, "train.learning_rate", &self.learning_rate, 1e-8..=1.0, "1e-8 to 1")?;
@@ -83,8 +83,8 @@ impl TrainConfig {
 /// A net's own settings and how it is trained, from one object that holds the former and, under `train`, the latter.
 ///
 /// # Errors
-/// [`ModelError::Config`] for an unknown key (with the nearest valid one), a value of the wrong type, or a setting of
-/// training out of range; the ranges of the net's own settings are checked by the caller.
+/// [`ModelError::Config`] for an unknown key (with the nearest valid one) or a value of the wrong type. Ranges are
+/// checked where the estimator is made.
 pub(crate) fn parse<T>(kind: &str, given: &Value) -> Result<(T, TrainConfig), ModelError>
 where
     T: Serialize + DeserializeOwned + Default,
@@ -96,7 +96,6 @@ where
         ModelError::Config { kind, key, why } => ModelError::Config { kind, key: format!("train.{key}"), why },
         other => other,
     })?;
-    train.check(kind)?;
     Ok((own, train))
 }
 

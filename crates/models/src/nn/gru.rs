@@ -67,16 +67,25 @@ pub struct Gru {
 }
 
 impl Gru {
-    /// An estimator from the (possibly partial) settings, with those of training under `train`.
+    /// An estimator.
     ///
     /// # Errors
-    /// [`ModelError::Config`] for an unknown key or a value out of range.
-    pub fn from_config(value: &serde_json::Value) -> Result<Self, ModelError> {
-        let (config, train) = config::parse::<GruConfig>(KIND, value)?;
+    /// [`ModelError::Config`] for a value out of range.
+    pub fn new(config: GruConfig, train: TrainConfig) -> Result<Self, ModelError> {
         within(KIND, "hidden", &config.hidden, 1..=1024, "1 to 1024")?;
         within(KIND, "layers", &config.layers, 1..=4, "1 to 4")?;
         within(KIND, "dropout", &config.dropout, 0.0..=0.9, "0 to 0.9")?;
+        train.check(KIND)?;
         Ok(Self { config, train })
+    }
+
+    /// An estimator from (possibly partial) settings, with those of training under `train`.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] for an unknown key, a value of the wrong type or one out of range.
+    pub fn from_config(value: &serde_json::Value) -> Result<Self, ModelError> {
+        let (config, train) = config::parse(KIND, value)?;
+        Self::new(config, train)
     }
 }
 
@@ -150,9 +159,10 @@ impl GruNet {
 }
 
 impl Net for GruNet {
-    /// Uniform in ± 1/√fan-in, biases zero. The gates stand side by side in the order reset, update, new.
+    /// Uniform in ± 1/√hidden (in the head ± 1/√fan-in), biases zero. The gates stand side by side in the order reset,
+    /// update, new.
     fn weights(&self) -> Vec<WeightSpec> {
-        let uniform = |fan_in: usize| Init::Uniform(1.0 / (fan_in as f32).sqrt());
+        let uniform = |width: usize| Init::Uniform(1.0 / (width as f32).sqrt());
         let (h, gates) = (self.hidden, 3 * self.hidden);
         let mut specs = Vec::new();
         for layer in 0..self.layers {

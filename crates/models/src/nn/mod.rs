@@ -1,14 +1,14 @@
 //! Nets: tensor windows to class probabilities, on the burn library, which is named nowhere outside this folder.
 //!
-//! A net is a list of named weights and a forward function ([`Net`]). Everything else is shared: [`train`] fits any
-//! net, [`model`] asks any fitted one. Randomness comes from the fit's seed alone ([`rng`]); the CPU devices keep one
-//! generator a process, which is never used.
+//! A net is a list of named weights and a forward function (the trait `Net`). Everything else is shared: `train` fits
+//! any net, `model` asks any fitted one. Randomness comes from the fit's seed alone (`rng`); the generator that the CPU
+//! devices share within a process is never used.
 //!
 //! Invariant: the same seed and data give the same bytes on any number of threads. A batch is cut into shards of
 //! fixed size, and their gradients are added in order.
 //!
-//! In reading order: [`gru`] (a net), [`train`] (the loop), [`model`] (the fitted net), then the parts: [`input`],
-//! [`optim`], [`state`], [`weights`], [`config`], [`rng`].
+//! In reading order: [`gru`] (a net), `train` (the loop), `model` (the fitted net), then the parts: `input`, `optim`,
+//! `state`, `weights`, `config`, `rng`.
 
 mod config;
 pub mod gru;
@@ -36,6 +36,9 @@ pub(crate) trait Net: Send + Sync {
     fn weights(&self) -> Vec<WeightSpec>;
 
     /// Runs a batch. A row's result depends on no other row, and not on what a padding step holds.
+    ///
+    /// Products and sums along a dimension are the same on any number of threads; a plain `sum` or `mean` over four
+    /// million numbers or more is not, on the default device.
     fn forward(&self, weights: &Tensors, input: &Input, dropout: &mut Dropout) -> Output;
 }
 
@@ -84,5 +87,36 @@ pub(crate) fn device(device: stakeout_core::Device) -> Device {
     match device {
         stakeout_core::Device::Flex => Device::flex(),
         stakeout_core::Device::Ndarray => Device::ndarray(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest product here is beyond the size at which the default device starts to use threads.
+    #[test]
+    fn large_products_and_sums_do_not_see_the_number_of_threads() {
+        let mut rng = rng::generator(1, rng::Purpose::Weights, 0);
+        let mut draw = |shape: [usize; 2]| {
+            let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| rng::unit(&mut rng) - 0.5).collect();
+            TensorData::new(values, shape)
+        };
+        let (a, b) = (draw([301, 1500]), draw([1500, 203]));
+        for kind in [stakeout_core::Device::Flex, stakeout_core::Device::Ndarray] {
+            let device = device(kind);
+            let [a, b] = [&a, &b].map(|data| Tensor::<2>::from_data(data.clone(), &device));
+            let compute = || {
+                let product = a.clone().matmul(b.clone());
+                let transposed = b.clone().transpose().matmul(a.clone().transpose());
+                let sums = (a.clone().sum_dim(0).transpose() * b.clone().sum_dim(1)).transpose();
+                [product, transposed, sums].map(|tensor| weights::read(tensor).unwrap())
+            };
+            let expected = compute();
+            for threads in [1, 2, 3, 7] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                assert!(pool.install(compute) == expected, "{kind:?} with {threads} threads");
+            }
+        }
     }
 }

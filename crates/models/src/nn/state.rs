@@ -79,11 +79,11 @@ impl State {
         out
     }
 
-    /// A state from bytes, for a net of `weights` numbers.
+    /// A state from bytes, for a net of `weights` numbers and so many steps an epoch.
     ///
     /// # Errors
     /// [`ModelError::Weights`] for damaged bytes and for the state of another fit.
-    pub(crate) fn from_bytes(bytes: &[u8], task: &str, weights: usize) -> Result<Self, ModelError> {
+    pub(crate) fn from_bytes(bytes: &[u8], task: &str, weights: usize, steps: u64) -> Result<Self, ModelError> {
         let mut reader = Reader::new(bytes);
         reader.expect(MAGIC, VERSION)?;
         let found = text(&mut reader)?;
@@ -94,6 +94,10 @@ impl State {
             )));
         }
         let (epoch, step) = (reader.u64()?, reader.u64()?);
+        if epoch.checked_mul(steps) != Some(step) {
+            let why = format!("the saved state: {step} steps in {epoch} epochs, where an epoch has {steps}");
+            return Err(ModelError::Weights(why));
+        }
         let weights_now = finite(&mut reader, weights)?;
         let (first, second) = (finite(&mut reader, weights)?, finite(&mut reader, weights)?);
         let best = match reader.u64()? {
@@ -120,7 +124,7 @@ mod tests {
     fn example() -> State {
         let mut state = State::start(vec![1.0, -2.0, 0.5]);
         state.epoch = 3;
-        state.optimizer = AdamW { first: vec![0.1, 0.2, 0.3], second: vec![0.4, 0.5, 0.6], step: 17 };
+        state.optimizer = AdamW { first: vec![0.1, 0.2, 0.3], second: vec![0.4, 0.5, 0.6], step: 20 };
         state.keep_if_better(0.75, 0.4);
         state.epoch = 5;
         state
@@ -129,22 +133,23 @@ mod tests {
     #[test]
     fn round_trip_with_and_without_a_best_epoch() {
         let state = example();
-        assert_eq!(State::from_bytes(&state.to_bytes("task"), "task", 3).unwrap(), state);
+        assert_eq!(State::from_bytes(&state.to_bytes("task"), "task", 3, 4).unwrap(), state);
         let fresh = State::start(vec![0.0; 3]);
-        assert_eq!(State::from_bytes(&fresh.to_bytes("task"), "task", 3).unwrap(), fresh);
+        assert_eq!(State::from_bytes(&fresh.to_bytes("task"), "task", 3, 4).unwrap(), fresh);
     }
 
     #[test]
     fn every_cut_another_fit_and_another_version_are_refused() {
         let bytes = example().to_bytes("task");
         for length in 0..bytes.len() {
-            assert!(State::from_bytes(&bytes[..length], "task", 3).is_err(), "cut at {length}");
+            assert!(State::from_bytes(&bytes[..length], "task", 3, 4).is_err(), "cut at {length}");
         }
-        assert!(State::from_bytes(&bytes, "other", 3).unwrap_err().to_string().contains("another fit"));
-        assert!(State::from_bytes(&bytes, "task", 4).is_err());
+        assert!(State::from_bytes(&bytes, "other", 3, 4).unwrap_err().to_string().contains("another fit"));
+        assert!(State::from_bytes(&bytes, "task", 4, 4).is_err());
+        assert!(State::from_bytes(&bytes, "task", 3, 5).unwrap_err().to_string().contains("20 steps in 5 epochs"));
         let mut newer = bytes;
         newer[4] = 2;
-        assert!(State::from_bytes(&newer, "task", 3).unwrap_err().to_string().contains("format 2"));
+        assert!(State::from_bytes(&newer, "task", 3, 4).unwrap_err().to_string().contains("format 2"));
     }
 
     #[test]

@@ -51,13 +51,14 @@ pub(crate) fn fit(
     let (n, n_validation) = (train.windows.len(), validation.map_or(0, |side| side.windows.len()));
     let chooses = n_validation >= FEWEST_TO_CHOOSE;
     let task = format!("{task}, seed {}, {}, {n} + {n_validation} windows", cx.seed, cx.device.name());
+    let steps = n.div_ceil(config.batch_size) as u64;
 
     let mut state = match cx.observer.load_state()? {
-        Some(bytes) => State::from_bytes(&bytes, &task, weights::total(&specs))?,
+        Some(bytes) => State::from_bytes(&bytes, &task, weights::total(&specs), steps)?,
         None => State::start(weights::draw(&specs, &mut generator(cx.seed, Purpose::Weights, 0))),
     };
     let mut saved = state.to_bytes(&task);
-    let total = (n.div_ceil(config.batch_size) * config.epochs) as u64;
+    let total = steps * config.epochs as u64;
     let warmup = (total as f64 * config.warmup_share).ceil() as u64;
     let weight_of_all: f64 = train.weights.iter().map(|w| f64::from(*w)).sum();
 
