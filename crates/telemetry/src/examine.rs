@@ -197,6 +197,8 @@ struct Seen {
     range: Option<(i64, i64)>,
     /// Rows outside the observed span.
     outside: u64,
+    /// The file could not be opened, or not be read to its end: nothing follows from the number of its rows.
+    broken: bool,
 }
 
 impl Seen {

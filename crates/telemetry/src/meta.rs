@@ -187,10 +187,13 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), Telemetry
 /// # Errors
 /// [`TelemetryError::Invalid`].
 pub fn check_id(id: &str) -> Result<(), TelemetryError> {
-    match Ulid::from_string(id) {
-        Ok(ulid) if ulid.to_string() == id => Ok(()),
-        _ => Err(TelemetryError::invalid("episode id", id, "it is a ULID of 26 upper-case base 32 digits")),
-    }
+    parse_id(id).map(|_| ())
+}
+
+/// As [`check_id`], and the ULID.
+pub(crate) fn parse_id(id: &str) -> Result<Ulid, TelemetryError> {
+    let ulid = Ulid::from_string(id).ok().filter(|ulid| ulid.to_string() == id);
+    ulid.ok_or_else(|| TelemetryError::invalid("episode id", id, "it is a ULID of 26 upper-case base 32 digits"))
 }
 
 /// The ULID of an episode that comes from elsewhere: its start in milliseconds since 1970 (or on the corpus's own

@@ -117,7 +117,7 @@ impl RowParser {
             }
         }
         if row.unknown.is_empty() && row.other_source.is_none() {
-            self.template.learn(order.iter().map(|&key| &self.keys[key]), line);
+            self.template.learn(&order.iter().map(|&key| &self.keys[key]), line);
         }
         Ok(())
     }

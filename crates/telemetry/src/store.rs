@@ -262,10 +262,9 @@ fn read_index(path: &Path, found: &mut Known, refused: &mut Vec<Found>) -> Resul
         let place = IndexLine { offset: line.offset, len: line.bytes.len() as u32, number };
         match serde_json::from_slice::<IndexRecord>(line.bytes) {
             Err(error) => refuse("?", ReasonCode::IndexUnreadable, error.to_string()),
-            Ok(record) => match crate::meta::check_id(&record.episode_id) {
+            Ok(record) => match crate::meta::parse_id(&record.episode_id) {
                 Err(error) => refuse(&record.episode_id, ReasonCode::UnsafeId, error.to_string()),
-                Ok(()) => {
-                    let id = Ulid::from_string(&record.episode_id).expect("the id was checked");
+                Ok(id) => {
                     let (first, again, _) = found.entry(id).or_insert((None, 0, false));
                     match first {
                         None => *first = Some(place),
@@ -286,11 +285,10 @@ fn read_folders(episodes: &Path, found: &mut Known, refused: &mut Vec<Found>) ->
         let name = entry.map_err(failed)?.file_name();
         match name.to_str() {
             Some(name) if name.starts_with(PARTIAL_PREFIX) => leftovers += 1,
-            Some(name) if crate::meta::check_id(name).is_ok() => {
-                let id = Ulid::from_string(name).expect("the id was checked");
-                found.entry(id).or_insert((None, 0, false)).2 = true;
-            }
-            _ => odd.push(name),
+            text => match text.and_then(|name| crate::meta::parse_id(name).ok()) {
+                Some(id) => found.entry(id).or_insert((None, 0, false)).2 = true,
+                None => odd.push(name),
+            },
         }
     }
     odd.sort();

@@ -180,17 +180,21 @@ impl EpisodeWriter<'_> {
         t_wall_ns: i64,
         values: &[f64],
     ) -> Result<(), TelemetryError> {
-        let file = self.file(Stream::Rows(source))?;
-        file.next(t_mono_ns, t_wall_ns, 1)?;
-        if values.len() != file.keys.len() {
-            let why = format!("source {source} has {} channels", file.keys.len());
+        let width = self.store.corpus.channels_of(source).count();
+        if values.len() != width || width == 0 {
+            let why = format!("source {source} has {width} channels");
             return Err(TelemetryError::invalid("row", &format!("{} values", values.len()), why));
         }
+        if let Some(value) = values.iter().find(|value| value.is_infinite()) {
+            return Err(TelemetryError::invalid("channel value", &value.to_string(), "JSON has finite numbers only"));
+        }
+        let file = self.file(Stream::Rows(source))?;
+        file.next(t_mono_ns, t_wall_ns, 1)?;
         let RowFile { buffer, keys, head, .. } = file;
         buffer.extend_from_slice(head);
         for (key, &value) in keys.iter().zip(values) {
             buffer.extend_from_slice(key);
-            number(buffer, value)?;
+            number(buffer, value);
         }
         file.end_line()
     }
@@ -538,17 +542,14 @@ fn integer(buffer: &mut Vec<u8>, value: i64) {
     serde_json::to_writer(buffer, &value).expect("a vector takes every byte");
 }
 
-/// A JSON number that reads back as the same `f64`; whole numbers without a fraction, NaN as `null`.
-fn number(buffer: &mut Vec<u8>, value: f64) -> Result<(), TelemetryError> {
+/// A finite JSON number that reads back as the same `f64`; whole numbers without a fraction, NaN as `null`.
+fn number(buffer: &mut Vec<u8>, value: f64) {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.is_nan() {
         buffer.extend_from_slice(b"null");
-    } else if value.is_infinite() {
-        return Err(TelemetryError::invalid("channel value", &value.to_string(), "JSON has finite numbers only"));
     } else if value.trunc() == value && value.abs() < EXACT && (value != 0.0 || value.is_sign_positive()) {
         integer(buffer, value as i64);
     } else {
         serde_json::to_writer(buffer, &value).expect("a vector takes every byte");
     }
-    Ok(())
 }

@@ -31,8 +31,7 @@ impl Examination<'_> {
             .filter(|(_, seen)| seen.outside == 0)
             .filter_map(|(stream, seen)| Some((stream, seen.range?)))
             .collect();
-        let is_source = |stream: &Stream| matches!(stream, Stream::Rows(_));
-        let mut sources = inside.iter().filter(|(stream, _)| is_source(stream));
+        let mut sources = inside.iter().filter(|(stream, _)| matches!(stream, Stream::Rows(_)));
         let Some(&(first, reference)) = sources.next() else { return };
         let mut rows = reference;
         for &(stream, range) in sources {
@@ -42,12 +41,10 @@ impl Examination<'_> {
             }
             rows = (rows.0.min(range.0), rows.1.max(range.1));
         }
-        for &(stream, range) in inside.iter().filter(|(stream, _)| !is_source(stream)) {
+        // Labels hold until the next one, so they may well start long before the rows; events are points in time.
+        for &(stream, range) in inside.iter().filter(|(stream, _)| *stream == Stream::Events) {
             let beyond = (rows.0 - range.0).max(range.1 - rows.1);
-            if beyond < HOUR_NS - CLOCK_TOLERANCE_NS {
-                continue;
-            }
-            if let Some(offset) = shift_into(range, rows, HOUR_NS) {
+            if let Some(offset) = shift_into(range, rows, HOUR_NS).filter(|_| beyond > HOUR_NS / 2) {
                 let text = || format!("its clock is {} s from that of the rows", Seconds::from_ns(offset));
                 self.findings.add(ReasonCode::ClockOffset, Some(stream.file_name()), None, text);
             }

@@ -109,8 +109,10 @@ impl Examination<'_> {
         let mut known = Known::new();
         for file in &record.files {
             let name = &*file.name;
-            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-            if name.is_empty() || !plain || name.starts_with('.') || known.insert(name, file).is_some() {
+            let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            if plain && !name.starts_with('.') && !known.contains_key(name) {
+                known.insert(name, file);
+            } else {
                 let text = || format!("`{name}` in the index is not the plain name of one file");
                 self.findings.add(ReasonCode::UnsafeFileName, None, None, text);
             }
@@ -119,23 +121,27 @@ impl Examination<'_> {
     }
 
     /// Reads a file line by line, hashes it and compares it with the index. What is wrong with the file as such
-    /// becomes a finding.
+    /// becomes a finding; `false` when it was not read to its end.
     pub(super) fn scan(
         &mut self,
         file: &str,
         expected: Option<&FileRecord>,
         mut each: impl FnMut(&mut Self, super::Line<'_>),
-    ) {
+    ) -> bool {
         let mut buffer = std::mem::take(&mut self.buffer);
         let path = self.folder.join(file);
-        let compressed = file.ends_with(".zst");
+        let compressed = file.strip_suffix(".zst").is_some();
+        let mut whole = false;
         match Lines::open(&path, compressed, self.limits, &mut buffer) {
             Err(problem) => self.failed(file, problem),
             Ok(mut lines) => {
                 loop {
                     match lines.next_line() {
                         Ok(Some(line)) => each(self, line),
-                        Ok(None) => break,
+                        Ok(None) => {
+                            whole = true;
+                            break;
+                        }
                         Err(problem) => {
                             self.failed(file, problem);
                             break;
@@ -149,6 +155,7 @@ impl Examination<'_> {
             }
         }
         self.buffer = buffer;
+        whole
     }
 
     fn failed(&mut self, file: &str, problem: Problem) {
@@ -219,6 +226,9 @@ impl Examination<'_> {
         let mut counters = meta.map(|meta| meta.rows).unwrap_or_default();
         for (stream, seen) in Stream::ALL.into_iter().zip(seen) {
             let file = stream.file_name();
+            if seen.is_some_and(|seen| seen.broken) {
+                continue;
+            }
             let told = *counters.of(stream);
             let found = seen.map_or(0, |seen| seen.lines);
             let gone = self.findings.has(ReasonCode::FileMissing, file)

@@ -70,7 +70,7 @@ impl Examination<'_> {
         mut take: impl FnMut(&mut Self, &Row, u64) -> bool,
     ) -> Seen {
         let (mut seen, mut row, mut parser) = (Seen::default(), Row::default(), RowParser::new(stream, []));
-        self.scan(file, expected, |own, line| {
+        let whole = self.scan(file, expected, |own, line| {
             let number = line.number;
             seen.lines += 1;
             if !own.parse(&mut parser, file, line, &mut row) {
@@ -89,6 +89,7 @@ impl Examination<'_> {
                 own.rows.used += 1;
             }
         });
+        seen.broken = !whole;
         seen
     }
 
@@ -96,7 +97,7 @@ impl Examination<'_> {
     pub(super) fn judge_labels(&mut self, story: &Story, seen: &[Option<Seen>; 7]) {
         let file = Stream::Labels.file_name();
         let at = Stream::ALL.iter().position(|stream| *stream == Stream::Labels).expect("labels are a stream");
-        if seen[at].is_none_or(|seen| seen.lines == 0) {
+        if seen[at].is_none_or(|seen| seen.lines == 0 && !seen.broken) {
             let text = || "without labels nothing of it can be trained on or scored".into();
             self.findings.add(ReasonCode::LabelsMissing, Some(file), None, text);
             return;

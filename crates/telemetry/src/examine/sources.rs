@@ -58,7 +58,7 @@ impl Examination<'_> {
         });
         let (mut seen, mut row) = (Seen::default(), Row::default());
         let (mut wall, mut mono) = (-1, 0);
-        self.scan(file, expected, |own, line| {
+        let whole = self.scan(file, expected, |own, line| {
             let number = line.number;
             seen.lines += 1;
             if !own.parse(&mut parser, file, line, &mut row) {
@@ -96,6 +96,7 @@ impl Examination<'_> {
                 }
             }
         });
+        seen.broken = !whole;
         if let (Some(trace), Some(kept)) = (trace, kept) {
             trace.sources.push(kept);
         }

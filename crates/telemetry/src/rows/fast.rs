@@ -31,7 +31,7 @@ impl Template {
     }
 
     /// Takes over the layout of a line that was read, given its keys in their order.
-    pub(super) fn learn<'a>(&mut self, order: impl Iterator<Item = &'a Key> + Clone, line: &[u8]) {
+    pub(super) fn learn<'a>(&mut self, order: &(impl Iterator<Item = &'a Key> + Clone), line: &[u8]) {
         if self.vain > PATIENCE {
             return;
         }
