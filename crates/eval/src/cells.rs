@@ -210,3 +210,107 @@ impl JointCounts {
         Ok(Self { classes, triples, counts })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Row = (u32, u16, u16);
+
+    fn rows() -> impl Strategy<Value = (usize, Vec<Row>)> {
+        (1usize..=8).prop_flat_map(|classes| {
+            let class = 0..classes as u16;
+            (Just(classes), prop::collection::vec((0u32..9, class.clone(), class), 0..60))
+        })
+    }
+
+    fn counts(classes: usize, trained: &[bool], rows: &[Row]) -> ClusterCounts {
+        let clusters: Vec<u32> = rows.iter().map(|row| row.0).collect();
+        let truth: Vec<u16> = rows.iter().map(|row| row.1).collect();
+        let predicted: Vec<u16> = rows.iter().map(|row| row.2).collect();
+        ClusterCounts::new(classes, Some(trained), &clusters, &truth, &predicted).unwrap()
+    }
+
+    /// Macro F1 straight from its definition, by one pass over the rows a class.
+    fn slow_macro_f1(classes: usize, trained: &[bool], rows: &[Row]) -> Option<f64> {
+        let mut f1s = Vec::new();
+        for class in 0..classes as u16 {
+            let tp = rows.iter().filter(|row| row.1 == class && row.2 == class).count() as f64;
+            let wrong = rows.iter().filter(|row| (row.1 == class) != (row.2 == class)).count() as f64;
+            if tp + wrong > 0.0 {
+                f1s.push(if trained[usize::from(class)] { 2.0 * tp / (2.0 * tp + wrong) } else { 0.0 });
+            }
+        }
+        (!f1s.is_empty()).then(|| f1s.iter().sum::<f64>() / f1s.len() as f64)
+    }
+
+    proptest! {
+        #[test]
+        fn scores_follow_the_definition((classes, rows) in rows(), untrained in 0usize..8) {
+            let trained: Vec<bool> = (0..classes).map(|class| class != untrained).collect();
+            let counts = counts(classes, &trained, &rows);
+            let mut outcomes = Outcomes::new();
+            counts.cells.outcomes(counts.totals(), &mut outcomes);
+            let scores = counts.cells.scores(&outcomes);
+            let slow = slow_macro_f1(classes, &trained, &rows);
+            prop_assert_eq!(scores.macro_f1.is_some(), slow.is_some());
+            prop_assert!((scores.macro_f1.unwrap_or(0.0) - slow.unwrap_or(0.0)).abs() < 1e-12);
+            let hits = rows.iter().filter(|row| row.1 == row.2).count();
+            prop_assert_eq!(scores.accuracy, (!rows.is_empty()).then(|| hits as f64 / rows.len() as f64));
+        }
+
+        #[test]
+        fn scores_are_those_of_the_shared_confusion_matrix((classes, rows) in rows()) {
+            let counts = counts(classes, &vec![true; classes], &rows);
+            let mut outcomes = Outcomes::new();
+            counts.cells.outcomes(counts.totals(), &mut outcomes);
+            let mut confusion = stakeout_core::Confusion::new(classes);
+            rows.iter().for_each(|row| confusion.add(row.1, row.2));
+            prop_assert_eq!(counts.cells.scores(&outcomes).macro_f1, confusion.macro_f1());
+        }
+
+        #[test]
+        fn a_sum_of_clusters_is_a_count_of_their_rows(
+            (classes, rows) in rows(),
+            draws in prop::collection::vec(0usize..100, 0..30),
+            safe_rows in 1usize..5,
+        ) {
+            let trained = vec![true; classes];
+            let mut whole = counts(classes, &trained, &rows);
+            prop_assume!(whole.clusters() > 0);
+            // A small block length takes the path that keeps the narrow sums from overflowing.
+            whole.safe_rows = safe_rows;
+            let drawn: Vec<u32> = draws.iter().map(|draw| (draw % whole.clusters()) as u32).collect();
+            let mut keys: Vec<u32> = rows.iter().map(|row| row.0).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            let mut sums = vec![7; whole.cells.len()];
+            whole.sum(&drawn, &mut sums);
+            for (sum, pair) in sums.iter().zip(&whole.cells.pairs) {
+                let of = |cluster: &u32| {
+                    rows.iter().filter(|row| row.0 == keys[*cluster as usize] && (row.1, row.2) == *pair).count() as u64
+                };
+                prop_assert_eq!(*sum, drawn.iter().map(of).sum::<u64>());
+            }
+        }
+
+        #[test]
+        fn the_order_of_rows_does_not_matter((classes, rows) in rows()) {
+            let trained = vec![true; classes];
+            let mut turned = rows.clone();
+            turned.reverse();
+            prop_assert_eq!(counts(classes, &trained, &rows), counts(classes, &trained, &turned));
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused() {
+        assert!(ClusterCounts::new(2, None, &[0], &[2], &[0]).is_err());
+        assert!(ClusterCounts::new(2, None, &[0, 1], &[0], &[0]).is_err());
+        assert!(ClusterCounts::new(2, Some(&[true]), &[0], &[0], &[0]).is_err());
+        assert!(JointCounts::new(2, &[0], &[0], &[2]).is_err());
+        assert!(JointCounts::new(2, &[0], &[0], &[]).is_err());
+    }
+}

@@ -124,6 +124,9 @@ pub fn summary(runs: &[Run<'_>], unit: Unit, plan: &Plan) -> Result<Summary, Eva
     for fold in folds.iter().filter(|fold| fold.by_seed.len() < seeds.len()) {
         notes.push(format!("{unit} {} was run with {} of {} seeds", fold.held_out, fold.by_seed.len(), seeds.len()));
     }
+    if seeds.len() > 1 {
+        notes.push(format!("pooled scores and counts hold every window once a seed, {} times in all", seeds.len()));
+    }
     if primary.macro_f1.n_units < 2 {
         notes.push(format!("fewer than two {unit}s were tested: there is no interval over {unit}s"));
     }

@@ -176,3 +176,34 @@ fn score_pairs(
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interval_is_type_seven() {
+        // R: quantile(1:5, c(.025, .975)) and quantile(c(3, 1), c(.25, .75))
+        let (lo, hi) = interval(&[5.0, 1.0, 4.0, 2.0, 3.0], 0.95).unwrap();
+        assert!((lo - 1.1).abs() < 1e-12 && (hi - 4.9).abs() < 1e-12, "{lo} {hi}");
+        assert_eq!(interval(&[3.0, 1.0], 0.5), Some((1.5, 2.5)));
+        assert_eq!(interval(&[0.25], 0.95), Some((0.25, 0.25)));
+        assert_eq!(interval(&[], 0.95), None);
+    }
+
+    #[test]
+    fn every_chunk_has_its_own_stream_and_the_last_one_is_short() {
+        use rand::Rng;
+        let plan = Plan { resamples: 2 * CHUNK + 3, level: 0.95, seed: 5 };
+        let firsts = in_chunks(&plan, |stream, resamples| (stream.next_u64(), resamples));
+        assert_eq!(firsts.iter().map(|first| first.1).collect::<Vec<_>>(), [CHUNK, CHUNK, 3]);
+        assert!(firsts[0].0 != firsts[1].0 && firsts[1].0 != firsts[2].0);
+    }
+
+    #[test]
+    fn plans_out_of_range_are_refused() {
+        for (resamples, level) in [(0, 0.95), (10_000_001, 0.95), (10, 0.0), (10, 1.0), (10, f64::NAN)] {
+            assert!(Plan { resamples, level, seed: 0 }.check().is_err());
+        }
+    }
+}
