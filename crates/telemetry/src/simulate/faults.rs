@@ -17,14 +17,12 @@ use super::draw::Draw;
 use super::hosts::SOURCES;
 use super::script::{INFECTING, Plan};
 use super::{SimConfig, episode_id, script_of};
+use crate::reader::Limits;
 use crate::store::{EPISODES_FOLDER, INDEX_FILE, META_FILE, episode_folder};
-use crate::{EpisodeMeta, FileRecord, IndexRecord, ReasonCode, Stream, TelemetryError, write};
+use crate::{EpisodeMeta, Examined, FileRecord, IndexRecord, ReasonCode, Stream, TelemetryError, write};
 
 /// The ground truth: one [`FaultRecord`] a line, in the root of the store.
 pub const FAULTS_FILE: &str = "faults.jsonl";
-
-/// Bytes of the padding that makes a line too long.
-const PADDING: usize = 2 << 20;
 
 /// A way to damage an episode. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,7 +44,7 @@ pub enum Fault {
     UnjustifiedLabel,
     /// The file of one source is there and empty.
     EmptySource,
-    /// One line is megabytes long.
+    /// One line is longer than any reader accepts.
     OversizedLine,
     /// The id in the index leads out of its folder.
     PathTraversal,
@@ -83,7 +81,10 @@ impl Fault {
         }
     }
 
-    /// The reason that a validator has to give for it; other reasons may stand beside it.
+    /// The reason that a validator has to give for it; what follows from the fault may stand beside it.
+    ///
+    /// [`Self::PathTraversal`] leaves a healthy folder that no line of the index names. The line itself is an entry
+    /// of its own, with [`ReasonCode::UnsafeId`].
     pub fn reason(self) -> ReasonCode {
         match self {
             Self::BitFlip => ReasonCode::HashMismatch,
@@ -95,8 +96,29 @@ impl Fault {
             Self::UnjustifiedLabel => ReasonCode::LabelUnjustified,
             Self::EmptySource => ReasonCode::SourceEmpty,
             Self::OversizedLine => ReasonCode::LineTooLong,
-            Self::PathTraversal => ReasonCode::UnsafeId,
+            Self::PathTraversal => ReasonCode::NotInIndex,
         }
+    }
+
+    /// The fault that an examination found, if it found one. A flipped bit may break anything else too, so the hash
+    /// is asked first.
+    ///
+    /// ```
+    /// # use stakeout_telemetry::simulate::{Fault, FaultRecord, SimConfig, simulate};
+    /// # use stakeout_telemetry::{Store, ValidateOptions, validate};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("store");
+    /// let config = SimConfig { episodes: 4, hosts: 1, episode_seconds: 20, faults: Some(0.5), ..SimConfig::default() };
+    /// let truth = simulate(&path, &config, &|_, _| {})?.faults;
+    /// validate(&Store::open(&path)?, &ValidateOptions::default(), &|_, _, _| {}, &mut |examined| {
+    ///     let injected = truth.iter().find(|record| record.episode_id == examined.id).map(|record| record.fault);
+    ///     assert_eq!(Fault::diagnosed(&examined), injected);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), stakeout_telemetry::TelemetryError>(())
+    /// ```
+    pub fn diagnosed(examined: &Examined) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| examined.has(fault.reason()))
     }
 
     /// Whether it can only happen to an episode with an infection.
@@ -293,7 +315,7 @@ impl Damaged<'_> {
                 let lines = split(&bytes);
                 let long = self.draw.below(lines.len());
                 let row = &lines[long][..lines[long].len() - 2]; // without `}\n`
-                let padding = vec![b'x'; PADDING];
+                let padding = vec![b'x'; Limits::default().line];
                 let text =
                     [&lines[..long].concat(), row, b",\"padding\":\"", &padding, b"\"}\n", &lines[long + 1..].concat()]
                         .concat();

@@ -97,10 +97,10 @@ impl Host {
     pub(super) fn new(seed: u64, number: usize, start_ns: i64) -> Self {
         let mut draw = Draw::new(seed, "host", number as u64);
         let cores = [2.0, 4.0, 4.0, 8.0, 8.0, 16.0][draw.below(6)];
-        let load = draw.factor(0.35);
+        let load = draw.factor(0.3);
         let mut base = demand(BASELINE);
         for amount in &mut base {
-            *amount *= load * draw.factor(0.55);
+            *amount *= load * draw.factor(0.4);
         }
         base[Ask::Memory as usize] *= draw.between(0.7, 2.5);
         let boot_ns = start_ns - (draw.between(0.5, 30.0) * 86_400e9) as i64;
@@ -129,7 +129,7 @@ impl Host {
             block: 1024.0 * draw.between(12.0, 90.0),
             packet: draw.between(350.0, 1100.0),
             base,
-            noise: draw.between(0.2, 0.5),
+            noise: draw.between(0.15, 0.4),
             chore: Chore {
                 every_s: draw.between(25.0, 90.0),
                 length_s: draw.between(1.0, 6.0),

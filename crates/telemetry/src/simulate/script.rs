@@ -126,7 +126,7 @@ pub(super) struct Script {
 
 impl Script {
     /// Writes one run. The phases of a malicious one last differently every time; one exploit in eight fails, and
-    /// somewhat less than half of the others go dormant before the end.
+    /// half of the others go dormant before the end.
     pub(super) fn new(program: Program, episode_seconds: u32, draw: &mut Draw) -> Self {
         let total = f64::from(episode_seconds);
         let mut script = Self {
@@ -145,8 +145,8 @@ impl Script {
             script.step(draw, now, "exploit_fire", INFECTING);
             now += total * draw.between(0.08, 0.2);
             script.step(draw, now, "session_open", RUNNING);
-            now += total * draw.between(0.2, 0.36);
-            if draw.chance(0.45) {
+            now += total * draw.between(0.16, 0.3);
+            if draw.chance(0.5) {
                 script.step(draw, now, "session_idle", DORMANT);
             }
             script.labels.retain(|change| change.at_ns < (total * 1e9) as i64);
