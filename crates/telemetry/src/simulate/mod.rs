@@ -6,7 +6,7 @@
 //!
 //! From the top: [`SimConfig`] → a plan of episodes (`script`) on hosts (`hosts`); each episode is a script of phases
 //! and events played on a machine (`run`, `machine`) by asking for things (`demand`, `profiles`); the sources report
-//! rows of it (`rows`). `faults` damages a share of the finished store and says which.
+//! rows of it (`rows`). `damage` gives a share of the finished store known `faults` and says which.
 //!
 //! Invariant: one generator for each (seed, episode), so that the bytes depend on the configuration and never on the
 //! number of threads.
@@ -21,6 +21,7 @@
 //! # Ok::<(), stakeout_telemetry::TelemetryError>(())
 //! ```
 
+mod damage;
 mod demand;
 mod draw;
 mod faults;
@@ -154,7 +155,7 @@ pub fn simulate(
     }
     writer.finish()?;
     let faults = match config.faults {
-        Some(share) => faults::damage(store, config, &plans, share)?,
+        Some(share) => damage::damage(store, config, &plans, share)?,
         None => Vec::new(),
     };
     Ok(SimReport { episodes: plans.len(), hosts: lab.into_iter().map(|bench| bench.host.name).collect(), faults })
