@@ -1,5 +1,5 @@
-//! Histogram gradient boosting on window summaries (Chen and Guestrin, XGBoost, KDD 2016; Ke et al., LightGBM,
-//! NeurIPS 2017).
+//! Histogram gradient boosting on window summaries (Friedman 2001; Chen and Guestrin, XGBoost, KDD 2016; Ke et al.,
+//! LightGBM, NIPS 2017).
 //!
 //! Missing values (NaN) need no filling: every split learns the side that they go to. Trees look at the order of values
 //! alone, so that scaling does not matter to them.
@@ -7,7 +7,8 @@
 //! Guarantees: the same probabilities in any batch, bit for bit; the same bytes for any number of threads; a window of
 //! weight 0 counts as absent; a class without a training window keeps its column, with a small probability.
 //!
-//! In reading order: [`binned`] and its edges, [`objective`], [`grow`], [`forest`], [`boost`], [`state`].
+//! In reading order: `binned` (data), `objective` (loss), `grow` (one tree), `forest` (all trees, their bytes), `boost`
+//! (the loop), `state` (what an interrupted fit goes on from).
 
 mod binned;
 mod boost;

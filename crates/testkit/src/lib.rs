@@ -10,6 +10,8 @@
 //! Invariant: it rests on `core` and `splits` alone, so that every crate above can use it without a cycle.
 
 pub mod data;
+pub mod estimator;
 pub mod split;
 
+pub use estimator::check_estimator;
 pub use split::check_split;

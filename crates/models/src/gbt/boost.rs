@@ -19,18 +19,18 @@ pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext
     train.check()?;
     let geometry = train.windows.schema().geometry();
     let (seed, features, classes) = (cx.seed, geometry.features, geometry.classes);
-    let (rows, labels, weights) = weighted(&train)?;
-    let edges = Edges::of(train.windows, &rows, &weights, config.max_bins, |n, sample| {
+    let weighted = Weighted::of(&train)?;
+    let edges = Edges::of(train.windows, &weighted.rows, &weighted.weights, config.max_bins, |n, sample| {
         choose(n, sample, &mut generator(seed, 0, Draw::Sketch))
     })?;
-    let base = objective::base_margins(&labels, &weights, classes);
-    let mut training = Side::new(&train, (rows, labels, weights), &edges, &base)?;
+    let base = objective::base_margins(&weighted.labels, &weighted.weights, classes);
+    let mut training = Side::new(&train, weighted, &edges, &base)?;
     let mut validation = match cx.validation.filter(|_| config.early_stopping_rounds > 0) {
         Some(validation) => {
             validation.check()?;
-            let chosen = weighted(&validation)?;
-            let enough = chosen.0.len() >= MIN_VALIDATION_WINDOWS;
-            enough.then(|| Side::new(&validation, chosen, &edges, &base)).transpose()?
+            let weighted = Weighted::of(&validation)?;
+            let enough = weighted.rows.len() >= MIN_VALIDATION_WINDOWS;
+            enough.then(|| Side::new(&validation, weighted, &edges, &base)).transpose()?
         }
         None => None,
     };
@@ -45,7 +45,9 @@ pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext
             ModelError::Weights("the saved state is of a fit on other data: start again without it".into())
         })?;
         training.add(&tree, output);
-        validation.iter_mut().for_each(|side| side.add(&tree, output));
+        if let Some(side) = &mut validation {
+            side.add(&tree, output);
+        }
     }
 
     let grower = Grower {
@@ -71,7 +73,9 @@ pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext
 
         let trees = grow_round(config, seed, round, &grower, &mut training.scored, &mut desks);
         for (output, tree) in trees.iter().enumerate() {
-            validation.iter_mut().for_each(|side| side.add(tree, output));
+            if let Some(side) = &mut validation {
+                side.add(tree, output);
+            }
             state.forest.push(&tree.nodes);
         }
         let train_loss = training.scored.score();
@@ -113,14 +117,9 @@ struct Side {
 }
 
 impl Side {
-    fn new(
-        data: &Labelled<'_>,
-        (rows, labels, weights): (Vec<usize>, Vec<u16>, Vec<f32>),
-        edges: &Edges,
-        base: &[f32],
-    ) -> Result<Self, ModelError> {
-        let binned = Binned::of(data.windows, &rows, edges)?;
-        Ok(Self { binned, scored: Scored::new(labels, weights, base) })
+    fn new(data: &Labelled<'_>, weighted: Weighted, edges: &Edges, base: &[f32]) -> Result<Self, ModelError> {
+        let binned = Binned::of(data.windows, &weighted.rows, edges)?;
+        Ok(Self { binned, scored: Scored::new(weighted.labels, weighted.weights, base) })
     }
 
     fn add(&mut self, tree: &Tree, output: usize) {
@@ -172,21 +171,29 @@ fn grow_round(
         .collect()
 }
 
-/// The rows with a positive weight, their labels and weights: a row of weight 0 is as good as absent.
-fn weighted(data: &Labelled<'_>) -> Result<(Vec<usize>, Vec<u16>, Vec<f32>), ModelError> {
-    let rows: Vec<usize> = (0..data.labels.len()).filter(|row| data.weights[*row] > 0.0).collect();
-    if rows.is_empty() {
-        return Err(ModelError::Data("every window has weight 0".into()));
-    }
-    if u32::try_from(rows.len()).is_err() {
-        return Err(ModelError::Data(format!("{} windows; at most {} can be binned", rows.len(), u32::MAX)));
-    }
-    let labels = rows.iter().map(|row| data.labels[*row]).collect();
-    let weights = rows.iter().map(|row| data.weights[*row]).collect();
-    Ok((rows, labels, weights))
+/// The rows with a positive weight: a row of weight 0 is as good as absent.
+struct Weighted {
+    rows: Vec<usize>,
+    labels: Vec<u16>,
+    weights: Vec<f32>,
 }
 
-/// What a state belongs to. Data of the same size are told apart by the bin edges.
+impl Weighted {
+    fn of(data: &Labelled<'_>) -> Result<Self, ModelError> {
+        let rows: Vec<usize> = (0..data.labels.len()).filter(|row| data.weights[*row] > 0.0).collect();
+        if rows.is_empty() {
+            return Err(ModelError::Data("every window has weight 0".into()));
+        }
+        if u32::try_from(rows.len()).is_err() {
+            return Err(ModelError::Data(format!("{} windows; at most {} can be binned", rows.len(), u32::MAX)));
+        }
+        let labels = rows.iter().map(|row| data.labels[*row]).collect();
+        let weights = rows.iter().map(|row| data.weights[*row]).collect();
+        Ok(Self { rows, labels, weights })
+    }
+}
+
+/// What a state belongs to. Other data of the same size show by thresholds that are no bin edges.
 fn name(config: &GbtConfig, seed: u64, training: &Side, features: usize, classes: usize) -> String {
     let settings = serde_json::to_string(config).expect("settings serialise");
     format!("{settings} seed {seed} rows {} inputs {features} classes {classes}", training.binned.rows())
@@ -260,7 +267,9 @@ mod tests {
             all.extend(&chosen);
             all.sort_unstable();
             assert!(all.iter().copied().eq(0..10));
-            chosen.iter().for_each(|row| counts[*row as usize] += 1);
+            for row in chosen {
+                counts[row as usize] += 1;
+            }
         }
         // 3,000 expected, standard deviation 46
         assert!(counts.iter().all(|count| count.abs_diff(3000) < 230), "{counts:?}");

@@ -225,3 +225,81 @@ impl Forest {
 fn usable(margin: f32) -> bool {
     margin.abs() <= LIMIT
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two inputs, three classes, one round: a split on input 1 and two single leaves.
+    fn example() -> Forest {
+        let mut forest = Forest::new(2, vec![0.0, 0.5, -0.5]);
+        let mut root = Node::leaf(0.25);
+        root.split(1, 1.5, true, 1);
+        forest.push(&[root, Node::leaf(-1.0), Node::leaf(1.0)]);
+        forest.push(&[Node::leaf(0.0)]);
+        forest.push(&[Node::leaf(2.0)]);
+        forest
+    }
+
+    #[test]
+    fn at_the_threshold_and_missing_go_left() {
+        let mut out = [0.0; 9];
+        example().predict(&[9.0, 1.5, 9.0, f32::NAN, f32::NAN, 1.6], &mut out);
+        let odds = |row: usize| (out[3 * row] / out[3 * row + 1]).ln() + 0.5;
+        for (row, value) in [-1.0, -1.0, 1.0].into_iter().enumerate() {
+            assert!((odds(row) - value).abs() < 1e-6, "{}", odds(row));
+        }
+    }
+
+    #[test]
+    fn attributions_and_root_values_add_up_to_the_margin() {
+        let forest = example();
+        let mut out = [0.0; 6];
+        forest.attribute(&[0.0, 7.0], &mut out);
+        assert_eq!(out, [0.0, 0.75, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn bytes_round_trip_and_rounds_can_be_dropped() {
+        let mut forest = example();
+        assert_eq!(Forest::from_bytes(&forest.to_bytes(), 2, 3).unwrap(), forest);
+        for tree in example().trees() {
+            forest.push(tree);
+        }
+        assert_eq!(forest.rounds(), 2);
+        forest.truncate(1);
+        assert_eq!(forest, example());
+    }
+
+    #[test]
+    fn every_lie_is_refused() {
+        let good = example().to_bytes();
+        // 20 bytes head, 12 bytes base, 4 bytes node count, then nodes: threshold, value, left, column
+        let node = 36;
+        let lies: [(&str, usize, [u8; 4]); 13] = [
+            ("magic", 0, *b"SGBX"),
+            ("format", 4, 2u32.to_le_bytes()),
+            ("inputs", 8, 3u32.to_le_bytes()),
+            ("classes", 12, 4u32.to_le_bytes()),
+            ("trees that are no whole round", 16, 2u32.to_le_bytes()),
+            ("more trees than bytes", 16, u32::MAX.to_le_bytes()),
+            ("base margin", 20, f32::INFINITY.to_le_bytes()),
+            ("no node", 32, 0u32.to_le_bytes()),
+            ("more nodes than bytes", 32, u32::MAX.to_le_bytes()),
+            ("threshold", node, f32::NAN.to_le_bytes()),
+            ("value", node + 4, 1e9f32.to_le_bytes()),
+            ("right child behind the tree", node + 8, 2u32.to_le_bytes()),
+            ("input", node + 12, 2u32.to_le_bytes()),
+        ];
+        for (what, at, lie) in lies {
+            let mut bytes = good.clone();
+            bytes[at..at + 4].copy_from_slice(&lie);
+            assert!(Forest::from_bytes(&bytes, 2, 3).is_err(), "{what}");
+        }
+        // a child that is its own parent
+        let mut bytes = good.clone();
+        let leaf = node + NODE;
+        bytes[leaf + 8..leaf + 12].copy_from_slice(&1u32.to_le_bytes());
+        assert!(Forest::from_bytes(&bytes, 2, 3).is_err());
+    }
+}

@@ -1,7 +1,7 @@
 //! One regression tree on gradients, grown depth first to a depth limit.
 //!
-//! Histograms are summed over the smaller of two children; the other's are the parent's less these (Ke et al.,
-//! LightGBM, NeurIPS 2017, supplement; the idea is older). Depth first keeps one set of histograms a level alive.
+//! Histograms are summed over the smaller of two children; the other's are the parent's less these, as in LightGBM.
+//! Depth first keeps one or two sets of histograms a level alive.
 
 use std::ops::Range;
 
@@ -253,5 +253,161 @@ impl Growing<'_> {
         } else {
             columns.par_iter().zip(&node.histograms).with_min_len(COLUMNS).filter_map(one).reduce_with(better)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use stakeout_core::Windows;
+    use stakeout_testkit::data::small_windows;
+
+    use super::super::forest::Forest;
+    use super::*;
+
+    const RULE: Rule = Rule { lambda: 1.0, min_child_weight: 0.01, min_gain: 0.0 };
+
+    /// Raw values (row-major), their bins, and gradients.
+    struct Example {
+        values: Vec<f32>,
+        width: usize,
+        edges: Edges,
+        binned: Binned,
+        gradients: Vec<Gradient>,
+    }
+
+    fn example(seed: u64, rows: usize, max_bins: usize) -> Example {
+        let small = small_windows(seed, rows, 2, 3, 4);
+        let all: Vec<usize> = (0..rows).collect();
+        let edges =
+            Edges::of(&small.windows, &all, &vec![1.0; rows], max_bins, |n, _| (0..n as u32).collect()).unwrap();
+        let binned = Binned::of(&small.windows, &all, &edges).unwrap();
+        let mut batch = stakeout_core::Batch::new(stakeout_core::InputKind::Summary, small.windows.schema().geometry());
+        small.windows.gather(&all, &mut batch).unwrap();
+        let gradients = small
+            .labels
+            .iter()
+            .enumerate()
+            .map(|(row, label)| [f32::from(*label) - 0.5, 0.1 + (row * 7 % 11) as f32 / 50.0])
+            .collect();
+        Example { width: batch.row_len(), values: batch.values, edges, binned, gradients }
+    }
+
+    fn grow(example: &Example, rows: &[u32], max_depth: u32, margins: &mut [f32]) -> Tree {
+        let Example { binned, edges, gradients, width, .. } = example;
+        let grower = Grower { binned, edges, rule: RULE, max_depth, learning_rate: 0.3 };
+        let columns: Vec<u32> = (0..*width as u32).collect();
+        grower.grow(&Sample { gradients, rows, columns: &columns }, &mut Workspace::default(), margins)
+    }
+
+    /// The rows of each node, by the thresholds.
+    fn members(example: &Example, tree: &Tree, rows: &[u32]) -> Vec<Vec<u32>> {
+        let mut members = vec![Vec::new(); tree.nodes.len()];
+        members[0] = rows.to_vec();
+        for (i, node) in tree.nodes.iter().enumerate().filter(|(_, node)| !node.is_leaf()) {
+            for row in members[i].clone() {
+                let start = row as usize * example.width;
+                members[node.child(&example.values[start..start + example.width])].push(row);
+            }
+        }
+        members
+    }
+
+    fn totals(example: &Example, rows: &[u32]) -> [f64; 2] {
+        rows.iter().fold([0.0, 0.0], |[g, h], row| {
+            let [a, b] = example.gradients[*row as usize].map(f64::from);
+            [g + a, h + b]
+        })
+    }
+
+    fn half_score([g, h]: [f64; 2]) -> f64 {
+        g * g / (h + RULE.lambda) / 2.0
+    }
+
+    /// The largest gain of any threshold between two values that occur, on any input, missing values on either side.
+    fn best_by_hand(example: &Example, rows: &[u32]) -> f64 {
+        let mut best = 0.0f64;
+        let whole = half_score(totals(example, rows));
+        for column in 0..example.width {
+            let value = |row: &u32| example.values[*row as usize * example.width + column];
+            for cut in rows.iter().map(value).filter(|v| !v.is_nan()) {
+                for missing_left in [false, true] {
+                    let goes_left = |row: &&u32| if value(row).is_nan() { missing_left } else { value(row) <= cut };
+                    let (left, right): (Vec<u32>, Vec<u32>) = rows.iter().partition(goes_left);
+                    let (left, right) = (totals(example, &left), totals(example, &right));
+                    if left[1] >= RULE.min_child_weight && right[1] >= RULE.min_child_weight {
+                        best = best.max(half_score(left) + half_score(right) - whole);
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        /// With a bin a value, every split of a tree is the best that exists, and every value is the Newton step.
+        #[test]
+        fn as_an_exhaustive_search(seed in any::<u64>(), rows in 2usize..40) {
+            let example = example(seed, rows, 255);
+            let all: Vec<u32> = (0..rows as u32).collect();
+            let tree = grow(&example, &all, 3, &mut vec![0.0; rows]);
+            let members = members(&example, &tree, &all);
+            let mut depths = vec![0; tree.nodes.len()];
+            for (i, (node, rows)) in tree.nodes.iter().zip(&members).enumerate() {
+                prop_assert!(!rows.is_empty());
+                let [g, h] = totals(&example, rows);
+                let step = -0.3 * g / (h + RULE.lambda);
+                prop_assert!((f64::from(node.value) - step).abs() < 1e-6);
+                let best = best_by_hand(&example, rows);
+                if node.is_leaf() {
+                    prop_assert!(depths[i] == 3 || best < 1e-4, "a leaf could have gained {best}");
+                } else {
+                    let children = [node.left(), node.left() + 1];
+                    let [left, right] = children.map(|child| half_score(totals(&example, &members[child])));
+                    let gain = left + right - half_score([g, h]);
+                    prop_assert!((gain - best).abs() < 1e-4, "gain {gain}, there is {best}");
+                    for child in children {
+                        depths[child] = depths[i] + 1;
+                    }
+                }
+            }
+        }
+
+        /// Margins by partition, by bins, by bins of a stored tree and by thresholds are the same number.
+        #[test]
+        fn thresholds_and_bins_agree(seed in any::<u64>(), rows in 2usize..200, max_bins in 2usize..=255) {
+            let example = example(seed, rows, max_bins);
+            let (inside, outside): (Vec<u32>, Vec<u32>) = (0..rows as u32).partition(|row| row % 4 != 1);
+            let mut margins = vec![0.0; rows];
+            let tree = grow(&example, &inside, 5, &mut margins);
+            tree.add_to(&example.binned, outside, &mut margins);
+
+            let stored = Tree::from_nodes(&tree.nodes, &example.edges).unwrap();
+            prop_assert_eq!(&stored.cuts, &tree.cuts);
+            let mut again = vec![0.0; rows];
+            stored.add_to(&example.binned, 0..rows as u32, &mut again);
+            prop_assert_eq!(&again, &margins);
+
+            let mut forest = Forest::new(example.width, vec![0.0, 0.0]);
+            forest.push(&tree.nodes);
+            let mut out = vec![0.0; 2 * rows];
+            forest.predict(&example.values, &mut out);
+            for (row, margin) in out.chunks_exact(2).zip(&margins) {
+                let mut expected = [0.0, *margin];
+                super::super::objective::softmax(&mut expected);
+                prop_assert_eq!(row, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_tree_of_other_edges_is_noticed() {
+        let [one, other] = [1, 2].map(|seed| example(seed, 60, 255));
+        let all: Vec<u32> = (0..60).collect();
+        let tree = grow(&one, &all, 4, &mut [0.0; 60]);
+        assert!(tree.nodes.len() > 3);
+        assert!(Tree::from_nodes(&tree.nodes, &other.edges).is_none());
     }
 }

@@ -1,0 +1,52 @@
+//! Every model keeps the contract of its traits.
+
+use serde_json::{Value, json};
+use stakeout_models::builtin;
+use stakeout_testkit::estimator::{check_estimator, check_zero_weight_is_absence};
+
+fn check(kind: &str, config: &Value) {
+    check_estimator(builtin().get(kind).unwrap(), config);
+}
+
+#[test]
+fn constant() {
+    check("constant", &json!({}));
+}
+
+#[test]
+fn gbt() {
+    check("gbt", &json!({ "rounds": 40, "early_stopping_rounds": 10 }));
+}
+
+#[test]
+fn gbt_without_early_stopping_on_coarse_bins() {
+    check("gbt", &json!({ "rounds": 25, "early_stopping_rounds": 0, "max_bins": 8, "subsample": 0.5 }));
+}
+
+#[test]
+fn gbt_takes_weight_zero_for_absence() {
+    check_zero_weight_is_absence(builtin().get("gbt").unwrap(), &json!({ "rounds": 20, "early_stopping_rounds": 5 }));
+}
+
+#[test]
+fn defaults_are_what_their_commented_text_says() {
+    for entry in builtin().entries() {
+        let text: Value = toml::from_str(entry.defaults).unwrap_or_else(|e| panic!("{}: {e}", entry.kind));
+        let from_text = (entry.configure)(&text).unwrap().config();
+        let from_nothing = (entry.configure)(&json!({})).unwrap().config();
+        assert_eq!(from_text, from_nothing, "{}", entry.kind);
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&text), keys(&from_nothing), "{}: every setting stands in the text", entry.kind);
+    }
+}
+
+#[test]
+fn gru() {
+    let registry = builtin();
+    let entry = registry.get("gru").unwrap();
+    let mut config = (entry.configure)(&json!({ "hidden": 12 })).unwrap().config();
+    config["train"]["epochs"] = json!(6);
+    config["train"]["batch_size"] = json!(50);
+    config["train"]["learning_rate"] = json!(0.02);
+    check_estimator(entry, &config);
+}

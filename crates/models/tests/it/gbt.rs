@@ -1,0 +1,184 @@
+//! What the booster promises beyond the contract.
+
+use serde_json::{Value, json};
+use stakeout_core::{
+    BaseModel, Batch, Device, EpochRecord, Estimator, FitContext, FitObserver, InputKind, Labelled, ModelError,
+    Scratch, Windows,
+};
+use stakeout_models::builtin;
+use stakeout_testkit::data::{SmallWindows, small_windows};
+
+#[derive(Default)]
+struct History(Vec<EpochRecord>);
+
+impl FitObserver for History {
+    fn progress(&mut self, _done: u64, _total: u64) {}
+
+    fn epoch(&mut self, record: &EpochRecord) -> Result<(), ModelError> {
+        self.0.push(record.clone());
+        Ok(())
+    }
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    fn save_state(&mut self, _state: &[u8]) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn load_state(&mut self) -> Result<Option<Vec<u8>>, ModelError> {
+        Ok(None)
+    }
+}
+
+fn estimator(config: &Value) -> Box<dyn Estimator> {
+    (builtin().get("gbt").unwrap().configure)(config).unwrap()
+}
+
+fn fit(config: &Value, train: &SmallWindows, validation: Option<&SmallWindows>) -> (Box<dyn BaseModel>, History) {
+    let weights = [train, validation.unwrap_or(train)].map(|side| vec![1.0; side.labels.len()]);
+    let labelled =
+        |side: usize, of: &'_ SmallWindows| -> (Vec<u16>, Vec<f32>) { (of.labels.clone(), weights[side].clone()) };
+    let (labels, own) = labelled(0, train);
+    let (validation_labels, validation_weights) = labelled(1, validation.unwrap_or(train));
+    let mut history = History::default();
+    let mut cx = FitContext {
+        validation: validation.map(|side| Labelled {
+            windows: &side.windows,
+            labels: &validation_labels,
+            weights: &validation_weights,
+        }),
+        seed: 11,
+        device: Device::default(),
+        observer: &mut history,
+    };
+    let train = Labelled { windows: &train.windows, labels: &labels, weights: &own };
+    let model = estimator(config).fit(train, &mut cx).unwrap();
+    (model, history)
+}
+
+fn log_loss(model: &dyn BaseModel, data: &SmallWindows) -> f64 {
+    let scores = model.predict(&data.windows).unwrap();
+    let rows = scores.rows().into_iter().zip(&data.labels);
+    -rows.map(|(row, label)| f64::from(row[usize::from(*label)]).ln()).sum::<f64>() / data.labels.len() as f64
+}
+
+fn hits(model: &dyn BaseModel, data: &SmallWindows) -> usize {
+    let scores = model.predict(&data.windows).unwrap();
+    let rows = scores.rows().into_iter().zip(&data.labels);
+    rows.filter(|(row, label)| stakeout_core::confusion::argmax(&row.to_vec()) == **label).count()
+}
+
+#[test]
+fn the_round_with_the_least_validation_loss_is_kept() {
+    // noisy: channels of one step, so that there is a best round before the last
+    let (train, validation) = (small_windows(1, 120, 3, 3, 1), small_windows(2, 60, 3, 3, 1));
+    let (model, history) = fit(&json!({ "rounds": 300, "early_stopping_rounds": 15 }), &train, Some(&validation));
+    let losses: Vec<f64> = history.0.iter().map(|record| record.validation_loss.unwrap()).collect();
+    let best = (0..losses.len()).min_by(|a, b| losses[*a].total_cmp(&losses[*b])).unwrap();
+    assert_eq!(losses.len(), best + 1 + 15, "15 rounds follow the best one");
+    assert!(best + 16 < 300);
+    assert!((log_loss(&*model, &validation) - losses[best]).abs() < 1e-6);
+}
+
+#[test]
+fn history_tells_the_loss_of_the_model() {
+    let train = small_windows(1, 120, 3, 3, 4);
+    let (model, history) = fit(&json!({ "rounds": 30 }), &train, None);
+    assert_eq!(history.0.len(), 30);
+    assert!(history.0.windows(2).all(|pair| pair[1].train_loss < pair[0].train_loss));
+    assert!((log_loss(&*model, &train) - history.0[29].train_loss).abs() < 1e-6);
+    assert!(history.0.iter().all(|record| record.validation_loss.is_none() && record.validation_macro_f1.is_none()));
+}
+
+#[test]
+fn too_small_a_validation_side_chooses_nothing() {
+    let train = small_windows(1, 60, 3, 3, 1);
+    let config = json!({ "rounds": 60, "early_stopping_rounds": 1 });
+    for (rows, chooses) in [(19, false), (20, true)] {
+        let (_, history) = fit(&config, &train, Some(&small_windows(2, rows, 3, 3, 1)));
+        assert_eq!(history.0[0].validation_loss.is_some(), chooses);
+        assert_eq!(history.0.len() < 60, chooses);
+    }
+}
+
+#[test]
+fn without_early_stopping_validation_rows_are_training_rows() {
+    assert!(estimator(&json!({})).needs_validation());
+    assert!(!estimator(&json!({ "early_stopping_rounds": 0 })).needs_validation());
+}
+
+#[test]
+fn sixty_windows_are_enough_to_learn() {
+    for classes in [2, 4] {
+        let (train, test) = (small_windows(1, 60, classes, 4, 10), small_windows(2, 400, classes, 4, 10));
+        let (model, _) = fit(&json!({}), &train, None);
+        let hits = hits(&*model, &test);
+        assert!(hits > 320, "{hits} of 400 with {classes} classes");
+    }
+}
+
+#[test]
+fn scores_do_not_depend_on_the_batch_by_a_single_bit() {
+    for classes in [2, 3] {
+        let (train, test) = (small_windows(1, 100, classes, 4, 5), small_windows(2, 70, classes, 4, 5));
+        let (model, _) = fit(&json!({ "rounds": 20 }), &train, None);
+        let whole = model.predict(&test.windows).unwrap();
+        let mut batch = Batch::new(InputKind::Summary, test.windows.schema().geometry());
+        for row in 0..70 {
+            test.windows.gather(&[row], &mut batch).unwrap();
+            let mut out = vec![0.0; classes];
+            model.predict_into(&batch, &mut Scratch::default(), &mut out).unwrap();
+            assert_eq!(whole.row(row).to_vec(), out);
+        }
+    }
+}
+
+#[test]
+fn attribution_and_a_constant_make_the_log_odds() {
+    let train = small_windows(1, 100, 3, 4, 5);
+    let (model, _) = fit(&json!({ "rounds": 10 }), &train, None);
+    let mut batch = Batch::new(InputKind::Summary, train.windows.schema().geometry());
+    train.windows.gather(&(0..50).collect::<Vec<_>>(), &mut batch).unwrap();
+    let attribution = model.explain(&batch).unwrap().unwrap().values;
+    let inputs = batch.row_len();
+    assert_eq!(attribution.shape(), [50, 3 * inputs]);
+    let scores = model.predict(&train.windows).unwrap();
+    let rest: Vec<f32> = (0..50)
+        .map(|row| {
+            let parts = attribution.row(row).to_vec();
+            let margin = |class: usize| parts[class * inputs..(class + 1) * inputs].iter().sum::<f32>();
+            (scores[[row, 1]] / scores[[row, 0]]).ln() - (margin(1) - margin(0))
+        })
+        .collect();
+    assert!(rest.iter().all(|constant| (constant - rest[0]).abs() < 1e-4), "{rest:?}");
+    // the label lifts channel 0, 1 or 2; the fourth channel is noise
+    let size = |channel: usize| -> f32 {
+        attribution.indexed_iter().filter(|((_, i), _)| i % inputs % 4 == channel).map(|(_, v)| v.abs()).sum()
+    };
+    assert!((0..3).all(|channel| size(channel) > 2.0 * size(3)), "{:?}", [0, 1, 2, 3].map(size));
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    for (key, value) in [
+        ("rounds", json!(0)),
+        ("learning_rate", json!(0.0)),
+        ("learning_rate", json!(1.5)),
+        ("max_depth", json!(17)),
+        ("min_child_weight", json!(-1)),
+        ("lambda", json!(-0.1)),
+        ("min_gain", json!(-0.1)),
+        ("subsample", json!(0)),
+        ("colsample", json!(1.01)),
+        ("max_bins", json!(256)),
+        ("max_bins", json!("many")),
+    ] {
+        let refused = (builtin().get("gbt").unwrap().configure)(&json!({ key: value })).err();
+        match refused {
+            Some(ModelError::Config { kind, key: named, .. }) => assert_eq!((kind.as_str(), &*named), ("gbt", key)),
+            other => panic!("{key} = {value}: {other:?}"),
+        }
+    }
+}

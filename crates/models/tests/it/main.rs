@@ -1,0 +1,4 @@
+//! The models behind their public interface.
+
+mod contract;
+mod gbt;
