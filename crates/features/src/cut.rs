@@ -159,7 +159,7 @@ pub fn cut(trace: &Trace, schema: &Schema, inputs: Inputs, scratch: &mut CutScra
             remedy: "check the episode's clock and the length of the source's bucket",
         })?;
         for series in [&scratch.readings, &scratch.amounts] {
-            let place = Place { positions: &series.positions, channels: schema.channels.len() };
+            let place = Place::new(&series.positions, schema.channels.len());
             scratch.means.compute(&grid, &series.samples);
             if inputs.summary {
                 let statistics = &schema.window.statistics;

@@ -3,16 +3,20 @@
 use super::ranges::Rows;
 use crate::samples::LANES;
 
-/// Sums of one block for eight columns. Values are taken relative to `base`, times relative to `origin_ns`: the first
-/// observed value and its time, lane by lane. A lane without a value has `n = 0`, zero sums and no minimum.
+/// Sums of one block for eight columns. Lane by lane, values are relative to `base`, the first one observed, and times to
+/// `origin_ns` plus `offset`, the time of that value. A lane without a value has `n = 0` and zero sums.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block {
+    /// Number of rows, observed or not.
+    rows: usize,
+    /// Time of the first row.
+    origin_ns: i64,
+    /// Seconds from there to the first observed value.
+    offset: [f64; LANES],
     /// Number of observed values.
     pub(super) n: [f64; LANES],
     /// First observed value.
-    pub(super) base: [f64; LANES],
-    /// Its time.
-    origin_ns: [i64; LANES],
+    base: [f64; LANES],
     /// Sum of values.
     s: [f64; LANES],
     /// Sum of squared values.
@@ -32,10 +36,12 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) const EMPTY: Self = Self {
+    const EMPTY: Self = Self {
+        rows: 0,
+        origin_ns: 0,
+        offset: [0.0; LANES],
         n: [0.0; LANES],
         base: [0.0; LANES],
-        origin_ns: [0; LANES],
         s: [0.0; LANES],
         ss: [0.0; LANES],
         t: [0.0; LANES],
@@ -55,7 +61,7 @@ impl Block {
         }
         let block = Self::complete(values, t_ns);
         // A NaN or an infinity anywhere in a lane makes its sum NaN or infinite.
-        if block.s.iter().all(|s| s.is_finite()) { block } else { Self::with_gaps(values, t_ns) }
+        if all_finite(&block.s) { block } else { Self::with_gaps(values, t_ns) }
     }
 
     /// The rows' sums if every value is observed.
@@ -79,14 +85,27 @@ impl Block {
                 max[l] = if row[l] > max[l] { row[l] } else { max[l] };
             }
         }
-        let n = [values.len() as f64; LANES];
-        let last = values[values.len() - 1];
-        Self { n, base, origin_ns: [origin; LANES], s, ss, t: [t; LANES], tt: [tt; LANES], ts, min, max, last }
+        Self {
+            rows: values.len(),
+            origin_ns: origin,
+            offset: [0.0; LANES],
+            n: [values.len() as f64; LANES],
+            base,
+            s,
+            ss,
+            t: [t; LANES],
+            tt: [tt; LANES],
+            ts,
+            min,
+            max,
+            last: values[values.len() - 1],
+        }
     }
 
     /// The rows' sums, each lane over its observed values.
     fn with_gaps(values: &[[f32; LANES]], t_ns: &[i64]) -> Self {
-        let mut block = Self::EMPTY;
+        let mut block = Self { rows: values.len(), origin_ns: t_ns[0], ..Self::EMPTY };
+        let mut first_ns = [0; LANES];
         for (row, &time) in values.iter().zip(t_ns) {
             for (l, &value) in row.iter().enumerate() {
                 if !value.is_finite() {
@@ -94,9 +113,10 @@ impl Block {
                 }
                 if block.n[l] == 0.0 {
                     block.base[l] = f64::from(value);
-                    block.origin_ns[l] = time;
+                    block.offset[l] = (time - block.origin_ns) as f64 * 1e-9;
+                    first_ns[l] = time;
                 }
-                let u = (time - block.origin_ns[l]) as f64 * 1e-9;
+                let u = (time - first_ns[l]) as f64 * 1e-9;
                 let d = f64::from(value) - block.base[l];
                 block.n[l] += 1.0;
                 block.s[l] += d;
@@ -115,14 +135,23 @@ impl Block {
     /// Adds a later block: its sums are moved to this block's base and origin first.
     #[inline(always)]
     pub(super) fn append(&mut self, later: &Self) {
+        if later.rows == 0 {
+            return;
+        }
+        if self.rows == 0 {
+            *self = *later;
+            return;
+        }
+        self.rows += later.rows;
+        let apart = (later.origin_ns - self.origin_ns) as f64 * 1e-9;
         for l in 0..LANES {
             let empty = self.n[l] == 0.0;
+            let later_offset = apart + later.offset[l];
             let base = if empty { later.base[l] } else { self.base[l] };
-            let origin = if empty { later.origin_ns[l] } else { self.origin_ns[l] };
+            let offset = if empty { later_offset } else { self.offset[l] };
+            // Without a later value both mean nothing, and multiply zeros.
+            let (shift, delay) = (later.base[l] - base, later_offset - offset);
             let n = later.n[l];
-            // A block without a value has no base: its shift must not turn zero sums into NaN or noise.
-            let (shift, delay) =
-                if n == 0.0 { (0.0, 0.0) } else { (later.base[l] - base, (later.origin_ns[l] - origin) as f64 * 1e-9) };
             self.ss[l] += later.ss[l] + 2.0 * shift * later.s[l] + n * shift * shift;
             self.ts[l] += later.ts[l] + shift * later.t[l] + delay * later.s[l] + n * delay * shift;
             self.tt[l] += later.tt[l] + 2.0 * delay * later.t[l] + n * delay * delay;
@@ -130,10 +159,13 @@ impl Block {
             self.t[l] += later.t[l] + n * delay;
             self.n[l] += n;
             self.base[l] = base;
-            self.origin_ns[l] = origin;
-            self.min[l] = if later.min[l] < self.min[l] { later.min[l] } else { self.min[l] };
-            self.max[l] = if later.max[l] > self.max[l] { later.max[l] } else { self.max[l] };
-            self.last[l] = if n == 0.0 { self.last[l] } else { later.last[l] };
+            self.offset[l] = offset;
+        }
+        for l in 0..LANES {
+            let (min, max, last) = (later.min[l], later.max[l], later.last[l]);
+            self.min[l] = if min < self.min[l] { min } else { self.min[l] };
+            self.max[l] = if max > self.max[l] { max } else { self.max[l] };
+            self.last[l] = if last.is_nan() { self.last[l] } else { last };
         }
     }
 
@@ -168,4 +200,13 @@ impl Block {
     pub(super) fn observed(&self, values: &[f32; LANES]) -> [f32; LANES] {
         std::array::from_fn(|l| if self.n[l] == 0.0 { f32::NAN } else { values[l] })
     }
+}
+
+/// Whether no lane is NaN or infinite: such a lane times zero is NaN, and so is every sum with it.
+#[inline(always)]
+pub(super) fn all_finite(lanes: &[f64; LANES]) -> bool {
+    let zeros = lanes.map(|lane| lane * 0.0);
+    let quarter: [f64; 4] = std::array::from_fn(|l| zeros[l] + zeros[l + 4]);
+    let pair: [f64; 2] = std::array::from_fn(|l| quarter[l] + quarter[l + 2]);
+    !(pair[0] + pair[1]).is_nan()
 }

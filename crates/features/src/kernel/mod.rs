@@ -13,7 +13,7 @@
 //! Operations on a lane never depend on the width of the registers, and no fused multiply-add is used: results are the
 //! same bits on every instruction set.
 
-// Run-time dispatch compiles a closure once per instruction set; only what is inlined into it profits.
+// Run-time dispatch compiles `with_simd` once per instruction set; only what is inlined into it profits.
 #![allow(clippy::inline_always)]
 
 mod block;
@@ -27,21 +27,36 @@ pub use summary::Summariser;
 
 use crate::samples::LANES;
 
-/// Where the columns of some samples belong in an input: `positions[column]` of `channels`.
+/// Where the columns of some samples belong in an input.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    /// The channel of each column.
-    pub positions: &'a [usize],
-    /// Channels of the whole input.
-    pub channels: usize,
+    positions: &'a [usize],
+    channels: usize,
+    /// Whether positions ascend, so that eight of them stand together when the last is seven after the first.
+    ascending: bool,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// Columns at `positions` of an input of `channels` channels.
+    ///
+    /// # Panics
+    /// When a position is not a channel.
+    pub fn new(positions: &'a [usize], channels: usize) -> Self {
+        assert!(positions.iter().all(|position| *position < channels), "positions are channels");
+        Self { positions, channels, ascending: positions.is_sorted_by(|a, b| a < b) }
+    }
+
     /// Writes the lanes of one column group to their places in a row of one number a channel.
+    #[inline(always)]
     fn scatter(&self, group: usize, lanes: &[f32; LANES], row: &mut [f32]) {
         let positions = &self.positions[group * LANES..];
-        for (&position, &value) in positions.iter().zip(lanes) {
-            row[position] = value;
+        // Channels of one source usually stand together: one store instead of eight.
+        if positions.len() >= LANES && positions[LANES - 1] == positions[0] + LANES - 1 && self.ascending {
+            row[positions[0]..positions[0] + LANES].copy_from_slice(lanes);
+        } else {
+            for (&position, &value) in positions.iter().zip(lanes) {
+                row[position] = value;
+            }
         }
     }
 }

@@ -1,174 +1,167 @@
-//! Order statistics: percentiles of windows.
+//! Order statistics of windows.
 //!
-//! Short blocks are sorted once, eight columns at a time, by a sorting network (Batcher's odd-even merge exchange,
-//! Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M), and a window of one or two sorted blocks yields its
-//! order statistics by merging from the nearer end. Whatever does not fit (missing values, long blocks, windows of
-//! many blocks and many rows) is selected column by column.
+//! A high percentile of a short window needs only its few largest values: the 95th of 100 rows the six largest. So each
+//! block keeps its [`Top`] largest values, sorted, eight columns at a time, and a window merges those of its blocks.
+//! A missing value counts as minus infinity and falls off the end. A longer window, and the median, is selected
+//! column by column.
 
-use super::ranges::{Parts, Rows};
+use std::ops::Range;
+
+use super::block::Block;
 use crate::samples::LANES;
-
-/// Longest run that the network sorts: beyond it, selection reads less memory.
-const MAX_RUN: usize = 128;
 
 type Lanes = [f32; LANES];
 
-/// Scratch for order statistics of one column group.
+/// The `K` largest values of some rows, descending; minus infinity where there are fewer.
+#[derive(Debug, Clone, Copy)]
+struct Top<const K: usize>([Lanes; K]);
+
+impl<const K: usize> Top<K> {
+    const EMPTY: Self = Self([[f32::NEG_INFINITY; LANES]; K]);
+
+    /// Moves each value down to its place: every level keeps the larger of two and passes the smaller on.
+    #[inline(always)]
+    fn insert(&mut self, mut values: Lanes) {
+        for level in &mut self.0 {
+            for l in 0..LANES {
+                let (kept, value) = (level[l], values[l]);
+                level[l] = if value > kept { value } else { kept };
+                values[l] = if kept < value { kept } else { value };
+            }
+        }
+    }
+}
+
+/// How many of the largest values each block keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Kept {
+    /// None: quantiles are selected.
+    #[default]
+    None,
+    Four,
+    Eight,
+    Sixteen,
+}
+
+/// Scratch for the order statistics of one column group.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Order {
-    /// The group's rows, each block sorted.
-    sorted: Vec<Lanes>,
-    /// One window's rows, or one column of them.
-    run: Vec<Lanes>,
+    kept: Kept,
+    /// Largest values of every block, one block after the other.
+    tops: Vec<Lanes>,
     column: Vec<f32>,
-    blocks_are_sorted: bool,
 }
 
 impl Order {
-    /// Prepares the order statistics of a group: sorts its blocks where windows are made of at most two short ones.
+    /// Chooses how many of the largest values to keep, for the quantile `q` of windows of at most `longest` rows.
+    pub(super) fn plan(&mut self, q: f64, longest: usize) {
+        self.kept = match longest.checked_sub(1).map_or(0, |_| rank(q, longest).from_top) {
+            0..=4 => Kept::Four,
+            5..=8 => Kept::Eight,
+            9..=16 => Kept::Sixteen,
+            _ => Kept::None,
+        };
+    }
+
+    /// Forgets the blocks of the group before.
+    pub(super) fn start(&mut self) {
+        self.tops.clear();
+    }
+
+    /// Keeps the largest values of the next block.
     #[inline(always)]
-    pub(super) fn prepare(&mut self, values: &[Lanes], parts: &Parts) {
-        let short = |rows: &Rows| rows.hi - rows.lo <= MAX_RUN;
-        self.blocks_are_sorted = parts.per_window <= 2 && parts.per_stride > 0 && parts.rows.iter().all(short);
-        // Parts that are not shared overlap each other's rows: sorting one in place would disturb the next.
-        self.blocks_are_sorted &= parts.rows.windows(2).all(|pair| pair[0].hi <= pair[1].lo);
-        if self.blocks_are_sorted {
-            self.sorted.clear();
-            self.sorted.extend_from_slice(values);
-            for rows in &parts.rows {
-                sort(&mut self.sorted[rows.lo..rows.hi]);
+    pub(super) fn push(&mut self, values: &[Lanes]) {
+        match self.kept {
+            Kept::None => {}
+            Kept::Four => self.push_top::<4>(values),
+            Kept::Eight => self.push_top::<8>(values),
+            Kept::Sixteen => self.push_top::<16>(values),
+        }
+    }
+
+    #[inline(always)]
+    fn push_top<const K: usize>(&mut self, values: &[Lanes]) {
+        let mut top = Top::<K>::EMPTY;
+        for row in values {
+            let mut observed = *row;
+            for value in &mut observed {
+                // NaN and infinity are not observed; minus infinity needs no care.
+                *value = if *value < f32::INFINITY { *value } else { f32::NEG_INFINITY };
+            }
+            top.insert(observed);
+        }
+        self.tops.extend_from_slice(&top.0);
+    }
+
+    /// The planned quantile of the window made of `blocks`, whose rows are `values` and whose sums are `sums`.
+    #[inline(always)]
+    pub(super) fn planned(&mut self, q: f64, blocks: Range<usize>, values: &[Lanes], sums: &Block) -> Lanes {
+        match self.kept {
+            Kept::None => self.select(q, values),
+            Kept::Four => self.from_tops::<4>(q, blocks, sums),
+            Kept::Eight => self.from_tops::<8>(q, blocks, sums),
+            Kept::Sixteen => self.from_tops::<16>(q, blocks, sums),
+        }
+    }
+
+    #[inline(always)]
+    fn from_tops<const K: usize>(&self, q: f64, blocks: Range<usize>, sums: &Block) -> Lanes {
+        let (tops, _) = self.tops.as_chunks::<K>();
+        let mut top = Top(tops[blocks.start]);
+        for later in &tops[blocks.start + 1..blocks.end] {
+            for values in later {
+                top.insert(*values);
             }
         }
+        let mut quantile = [f32::NAN; LANES];
+        for l in 0..LANES {
+            if sums.n[l] > 0.0 {
+                let Rank { from_top, share } = rank(q, sums.n[l] as usize);
+                let lower = top.0[from_top - 1][l];
+                let upper = top.0[from_top.max(2) - 2][l];
+                quantile[l] = between(lower, upper, share);
+            }
+        }
+        quantile
     }
 
-    /// The quantile `q` of one window; `complete` when no value of these rows is missing.
-    #[inline(always)]
-    pub(super) fn quantile(&mut self, values: &[Lanes], blocks: &[Rows], complete: bool, q: f64) -> Lanes {
-        let (lo, hi) = (blocks[0].lo, blocks[blocks.len() - 1].hi);
-        if !complete || lo == hi || (!self.blocks_are_sorted && hi - lo > MAX_RUN) {
-            return self.select(&values[lo..hi], q);
-        }
-        let (a, b) = if self.blocks_are_sorted {
-            let middle = blocks[0].hi;
-            (&self.sorted[lo..middle], &self.sorted[middle..hi])
-        } else {
-            self.run.clear();
-            self.run.extend_from_slice(&values[lo..hi]);
-            sort(&mut self.run);
-            (self.run.as_slice(), &[][..])
-        };
-        let (rank, share) = rank(q, hi - lo);
-        let lower = nth(a, b, rank);
-        if share == 0.0 {
-            return lower;
-        }
-        let upper = nth(a, b, rank + 1);
-        std::array::from_fn(|l| between(lower[l], upper[l], share))
-    }
-
-    /// The quantile by selection, over the observed values of each column; NaN where there is none.
-    fn select(&mut self, values: &[Lanes], q: f64) -> Lanes {
+    /// A quantile by selection, over the observed values of each column; NaN where there is none.
+    pub(super) fn select(&mut self, q: f64, values: &[Lanes]) -> Lanes {
         std::array::from_fn(|lane| {
             self.column.clear();
             self.column.extend(values.iter().map(|row| row[lane]).filter(|value| value.is_finite()));
-            if self.column.is_empty() {
+            let n = self.column.len();
+            if n == 0 {
                 return f32::NAN;
             }
-            let (rank, share) = rank(q, self.column.len());
-            let (_, &mut lower, above) = self.column.select_nth_unstable_by(rank, f32::total_cmp);
+            let Rank { from_top, share } = rank(q, n);
+            let (_, &mut lower, above) = self.column.select_nth_unstable_by(n - from_top, f32::total_cmp);
             let upper = above.iter().copied().reduce(f32::min).unwrap_or(lower);
             between(lower, upper, share)
         })
     }
 }
 
-/// Rank (from 0, ascending) below the quantile `q` of `n` values, and the share of the way to the next rank
-/// (Hyndman and Fan 1996, type 7).
-fn rank(q: f64, n: usize) -> (usize, f64) {
-    let h = q * (n - 1) as f64;
-    (h as usize, h - h.floor())
+/// Where a quantile lies among sorted values.
+struct Rank {
+    /// The value below it is the `from_top`-th largest, counted from 1.
+    from_top: usize,
+    /// Share of the way from there to the next larger value.
+    share: f64,
 }
 
+/// The rank of quantile `q` among `n` values, `n` at least 1 (Hyndman and Fan 1996, type 7).
+#[inline(always)]
+fn rank(q: f64, n: usize) -> Rank {
+    let h = q * (n - 1) as f64;
+    let below = h as usize;
+    Rank { from_top: n - below, share: h - below as f64 }
+}
+
+#[inline(always)]
 fn between(lower: f32, upper: f32, share: f64) -> f32 {
     let (lower, upper) = (f64::from(lower), f64::from(upper));
     (lower + (upper - lower) * share) as f32
-}
-
-#[inline(always)]
-fn smaller(a: &Lanes, b: &Lanes) -> Lanes {
-    std::array::from_fn(|l| if a[l] < b[l] { a[l] } else { b[l] })
-}
-
-#[inline(always)]
-fn larger(a: &Lanes, b: &Lanes) -> Lanes {
-    std::array::from_fn(|l| if a[l] < b[l] { b[l] } else { a[l] })
-}
-
-/// Sorts each lane, ascending.
-#[inline(always)]
-fn sort(run: &mut [Lanes]) {
-    let n = run.len();
-    if n < 2 {
-        return;
-    }
-    let top = n.next_power_of_two() / 2;
-    let mut p = top;
-    while p > 0 {
-        let (mut q, mut r, mut d) = (top, 0, p);
-        loop {
-            // Exchange i and i + d for every i with bit p equal to r.
-            let mut base = r;
-            while base + d < n {
-                let end = (base + p).min(n - d);
-                let (low, high) = run.split_at_mut(base + d);
-                for (x, y) in low[base..end.min(base + d)].iter_mut().zip(high) {
-                    (*x, *y) = (smaller(x, y), larger(x, y));
-                }
-                base += 2 * p;
-            }
-            if q == p {
-                break;
-            }
-            d = q - p;
-            q /= 2;
-            r = p;
-        }
-        p /= 2;
-    }
-}
-
-/// The value of a rank (from 0, ascending) in the union of two sorted runs. A prefix of the union takes `i` values of
-/// one and the rest of the other; among all such choices the true one has the smallest maximum.
-#[inline(always)]
-fn nth(a: &[Lanes], b: &[Lanes], rank: usize) -> Lanes {
-    let n = a.len() + b.len();
-    if 2 * rank < n {
-        let take = rank + 1;
-        let mut best = [f32::INFINITY; LANES];
-        for i in take.saturating_sub(b.len())..=take.min(a.len()) {
-            let j = take - i;
-            let worst = match (i, j) {
-                (0, j) => b[j - 1],
-                (i, 0) => a[i - 1],
-                (i, j) => larger(&a[i - 1], &b[j - 1]),
-            };
-            best = smaller(&worst, &best);
-        }
-        best
-    } else {
-        let take = n - rank;
-        let mut best = [f32::NEG_INFINITY; LANES];
-        for i in take.saturating_sub(b.len())..=take.min(a.len()) {
-            let j = take - i;
-            let worst = match (i, j) {
-                (0, j) => b[b.len() - j],
-                (i, 0) => a[a.len() - i],
-                (i, j) => smaller(&a[a.len() - i], &b[b.len() - j]),
-            };
-            best = larger(&best, &worst);
-        }
-        best
-    }
 }
 
 #[cfg(test)]
@@ -176,29 +169,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernel::ranges::Rows;
 
     proptest! {
         #[test]
-        fn the_network_sorts_and_two_runs_merge(
-            a in prop::collection::vec(prop::array::uniform8(-9i8..9), 0..140),
-            b in prop::collection::vec(prop::array::uniform8(-9i8..9), 0..140),
+        fn kept_values_give_the_quantile_that_selection_gives(
+            rows in prop::collection::vec(prop::array::uniform8(prop_oneof![
+                9 => (-9i8..9).prop_map(f32::from),
+                1 => prop::sample::select(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY]),
+            ]), 1..300),
+            cut in any::<prop::sample::Index>(),
         ) {
-            let floats = |rows: &[[i8; LANES]]| rows.iter().map(|row| row.map(f32::from)).collect::<Vec<_>>();
-            let (mut runs, mut union) = ([floats(&a), floats(&b)], floats(&[a.clone(), b.clone()].concat()));
-            for lane in 0..LANES {
-                let mut column: Vec<f32> = union.iter().map(|row| row[lane]).collect();
-                column.sort_by(f32::total_cmp);
-                for (row, value) in union.iter_mut().zip(column) {
-                    row[lane] = value;
-                }
-            }
-            for run in &mut runs {
-                sort(run);
-                prop_assert!(run.windows(2).all(|pair| (0..LANES).all(|l| pair[0][l] <= pair[1][l])));
-            }
-            for (rank, expected) in union.iter().enumerate() {
-                prop_assert_eq!(&nth(&runs[0], &runs[1], rank), expected);
-            }
+            let middle = cut.index(rows.len());
+            let mut order = Order::default();
+            order.plan(0.95, rows.len());
+            prop_assert!(order.kept != Kept::None);
+            order.push(&rows[..middle]);
+            order.push(&rows[middle..]);
+            let t_ns: Vec<i64> = (0..rows.len() as i64).collect();
+            let sums = Block::of(&rows, &t_ns, Rows { lo: 0, hi: rows.len() });
+            let kept = order.planned(0.95, 0..2, &rows, &sums).map(f32::to_bits);
+            prop_assert_eq!(kept, order.select(0.95, &rows).map(f32::to_bits));
         }
     }
 }

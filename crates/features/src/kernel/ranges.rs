@@ -1,5 +1,7 @@
 //! Row ranges of blocks and steps.
 
+use std::ops::Range;
+
 use crate::grid::Grid;
 
 /// Rows `lo..hi` of a block or a step.
@@ -42,9 +44,15 @@ impl Parts {
     }
 
     /// The parts of one window.
-    pub(super) fn of_window(&self, window: usize) -> std::ops::Range<usize> {
+    pub(super) fn of_window(&self, window: usize) -> Range<usize> {
         let first = window * self.per_stride;
         first..first + self.per_window
+    }
+
+    /// The rows of one window.
+    pub(super) fn rows_of_window(&self, window: usize) -> Range<usize> {
+        let parts = self.of_window(window);
+        self.rows[parts.start].lo..self.rows[parts.end - 1].hi
     }
 }
 

@@ -1,6 +1,9 @@
 //! Means of tensor steps, and the share of them that is zero.
 
+use pulp::{Simd, WithSimd};
+
 use super::Place;
+use super::block::all_finite;
 use super::ranges::{Parts, Rows};
 use crate::grid::Grid;
 use crate::samples::{LANES, Samples};
@@ -13,8 +16,9 @@ pub struct StepMeans {
     columns: usize,
     /// Columns × steps.
     series: Vec<f32>,
-    /// Per step of one group: how many of the steps before it were observed, and how many were zero.
-    before: Vec<[[u32; LANES]; 2]>,
+    /// Scratch of one group: the mean of every step, and the counts of the steps before it.
+    means: Vec<[f32; LANES]>,
+    before: Vec<Counts>,
     /// Windows × padded columns: share of the window's observed steps that are zero.
     zero_shares: Vec<[f32; LANES]>,
 }
@@ -28,12 +32,18 @@ impl StepMeans {
         self.series.clear();
         self.series.resize(self.columns.div_ceil(LANES) * LANES * steps, f32::NAN);
         self.zero_shares.clear();
-        let (parts, before, shares) = (&self.parts, &mut self.before, &mut self.zero_shares);
+        let parts = &self.parts;
         for (values, series) in samples.groups().zip(self.series.chunks_exact_mut((LANES * steps).max(1))) {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || group(values, parts, grid.windows, series, before, shares),
-            );
+            let windows = grid.windows;
+            pulp::Arch::new().dispatch(Group {
+                values,
+                parts,
+                windows,
+                series,
+                means: &mut self.means,
+                before: &mut self.before,
+                zero_shares: &mut self.zero_shares,
+            });
         }
     }
 
@@ -83,35 +93,57 @@ impl StepMeans {
     }
 }
 
-#[inline(always)]
-fn group(
-    values: &[[f32; LANES]],
-    parts: &Parts,
+/// The steps of one column group.
+struct Group<'a> {
+    values: &'a [[f32; LANES]],
+    parts: &'a Parts,
     windows: usize,
-    series: &mut [f32],
-    before: &mut Vec<[[u32; LANES]; 2]>,
-    zero_shares: &mut Vec<[f32; LANES]>,
-) {
-    let steps = parts.rows.len();
-    let (mut observed, mut zero) = ([0u32; LANES], [0u32; LANES]);
-    before.clear();
-    before.reserve(steps + 1);
-    before.push([observed, zero]);
-    for (step, &rows) in parts.rows.iter().enumerate() {
-        let mean = mean(values, rows);
-        for l in 0..LANES {
-            observed[l] += u32::from(!mean[l].is_nan());
-            zero[l] += u32::from(mean[l] == 0.0);
-            series[l * steps + step] = mean[l];
+    means: &'a mut Vec<[f32; LANES]>,
+    before: &'a mut Vec<Counts>,
+    series: &'a mut [f32],
+    zero_shares: &'a mut Vec<[f32; LANES]>,
+}
+
+/// How many of the steps so far were observed, and how many were zero.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    observed: [u32; LANES],
+    zero: [u32; LANES],
+}
+
+impl WithSimd for Group<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { values, parts, windows, means, before, series, zero_shares } = self;
+        // Three short loops instead of one, so that each is vectorised.
+        means.clear();
+        for &rows in &parts.rows {
+            means.push(mean(values, rows));
         }
-        before.push([observed, zero]);
-    }
-    for window in 0..windows {
-        let range = parts.of_window(window);
-        let ([observed_to, zero_to], [observed_from, zero_from]) = (before[range.end], before[range.start]);
-        zero_shares.push(std::array::from_fn(|l| {
-            (zero_to[l] - zero_from[l]) as f32 / (observed_to[l] - observed_from[l]) as f32
-        }));
+        let mut counts = Counts::default();
+        before.clear();
+        before.push(counts);
+        for mean in means.iter() {
+            for l in 0..LANES {
+                counts.observed[l] += u32::from(!mean[l].is_nan());
+                counts.zero[l] += u32::from(mean[l] == 0.0);
+            }
+            before.push(counts);
+        }
+        for (l, series) in series.chunks_exact_mut(means.len().max(1)).enumerate() {
+            for (cell, mean) in series.iter_mut().zip(means.iter()) {
+                *cell = mean[l];
+            }
+        }
+        for window in 0..windows {
+            let range = parts.of_window(window);
+            let (from, to) = (before[range.start], before[range.end]);
+            zero_shares.push(std::array::from_fn(|l| {
+                (to.zero[l] - from.zero[l]) as f32 / (to.observed[l] - from.observed[l]) as f32
+            }));
+        }
     }
 }
 
@@ -124,7 +156,7 @@ fn mean(values: &[[f32; LANES]], rows: Rows) -> [f32; LANES] {
             sum[l] += f64::from(row[l]);
         }
     }
-    if sum.iter().all(|s| s.is_finite()) {
+    if all_finite(&sum) {
         let n = values.len() as f64;
         sum.map(|s| (s / n) as f32)
     } else {

@@ -1,13 +1,16 @@
 //! Statistics of windows.
 
+use pulp::{Simd, WithSimd};
 use stakeout_core::Statistic;
 
 use super::block::Block;
 use super::order::Order;
-use super::ranges::{Parts, block_ns};
+use super::ranges::{Parts, Rows, block_ns};
 use super::{Place, StepMeans};
 use crate::grid::Grid;
 use crate::samples::{LANES, Samples};
+
+const HIGH: f64 = 0.95;
 
 /// Computes the statistics of windows; keeps its buffers between episodes.
 #[derive(Debug, Clone, Default)]
@@ -34,61 +37,76 @@ impl Summariser {
         out: &mut [f32],
     ) {
         assert_eq!(place.positions.len(), samples.columns(), "one place a column");
-        let width = statistics.len() * place.channels;
-        assert_eq!(out.len(), width * grid.windows, "one row a window");
+        assert_eq!(out.len(), statistics.len() * place.channels * grid.windows, "one row a window");
         self.parts.cut(grid, block_ns(grid, samples.rows()), samples.t_ns());
-        let task = Task { grid, t_ns: samples.t_ns(), means, statistics, place };
+        if statistics.contains(&Statistic::P95) {
+            let longest = (0..grid.windows).map(|window| self.parts.rows_of_window(window).len()).max();
+            self.order.plan(HIGH, longest.unwrap_or(0));
+        }
         for (group, values) in samples.groups().enumerate() {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || self.group(&task, group, values, out),
-            );
-        }
-    }
-
-    #[inline(always)]
-    fn group(&mut self, task: &Task<'_>, group: usize, values: &[[f32; LANES]], out: &mut [f32]) {
-        let Task { grid, t_ns, means, statistics, place } = *task;
-        self.blocks.clear();
-        self.blocks.extend(self.parts.rows.iter().map(|&rows| Block::of(values, t_ns, rows)));
-        if statistics.iter().any(|s| matches!(s, Statistic::P95 | Statistic::Median)) {
-            self.order.prepare(values, &self.parts);
-        }
-        for window in 0..grid.windows {
-            let range = self.parts.of_window(window);
-            let rows = &self.parts.rows[range.clone()];
-            let (first, rest) = (range.start, range.start + 1..range.end);
-            let mut sums = self.blocks[first];
-            for later in &self.blocks[rest] {
-                sums.append(later);
-            }
-            let all = (rows[rows.len() - 1].hi - rows[0].lo) as f64;
-            let complete = sums.n.iter().all(|n| *n == all);
-            let row = &mut out[window * statistics.len() * place.channels..][..statistics.len() * place.channels];
-            for (statistic, row) in statistics.iter().zip(row.chunks_exact_mut(place.channels)) {
-                let lanes = match statistic {
-                    Statistic::Mean => sums.mean(),
-                    Statistic::Std => sums.std(),
-                    Statistic::P95 => self.order.quantile(values, rows, complete, 0.95),
-                    Statistic::Slope => sums.slope(),
-                    Statistic::ZeroShare => *means.zero_share(grid.windows, group, window),
-                    Statistic::Min => sums.observed(&sums.min),
-                    Statistic::Max => sums.observed(&sums.max),
-                    Statistic::Last => sums.last,
-                    Statistic::Median => self.order.quantile(values, rows, complete, 0.5),
-                };
-                place.scatter(group, &lanes, row);
-            }
+            let summariser = &mut *self;
+            let t_ns = samples.t_ns();
+            pulp::Arch::new().dispatch(Group { summariser, grid, t_ns, means, statistics, place, group, values, out });
         }
     }
 }
 
-/// What does not change from one column group to the next.
-#[derive(Clone, Copy)]
-struct Task<'a> {
+/// The statistics of one column group.
+struct Group<'a> {
+    summariser: &'a mut Summariser,
     grid: &'a Grid,
     t_ns: &'a [i64],
     means: &'a StepMeans,
     statistics: &'a [Statistic],
     place: &'a Place<'a>,
+    group: usize,
+    values: &'a [[f32; LANES]],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Group<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { summariser, grid, t_ns, means, statistics, place, group, values, out } = self;
+        let Summariser { parts, blocks: sums_of_blocks, order } = summariser;
+        // A loop and not an adapter: the body of an adapter would be compiled apart, without the instruction set.
+        sums_of_blocks.clear();
+        for &rows in &parts.rows {
+            sums_of_blocks.push(Block::of(values, t_ns, rows));
+        }
+        if statistics.contains(&Statistic::P95) {
+            order.start();
+            for &Rows { lo, hi } in &parts.rows {
+                order.push(&values[lo..hi]);
+            }
+        }
+        let width = statistics.len() * place.channels;
+        for window in 0..grid.windows {
+            let blocks = parts.of_window(window);
+            let mut sums = sums_of_blocks[blocks.start];
+            for later in &sums_of_blocks[blocks.start + 1..blocks.end] {
+                sums.append(later);
+            }
+            let row = &mut out[window * width..][..width];
+            for (statistic, row) in statistics.iter().zip(row.chunks_exact_mut(place.channels)) {
+                let lanes = match statistic {
+                    Statistic::Mean => sums.mean(),
+                    Statistic::Std => sums.std(),
+                    Statistic::P95 => {
+                        let rows = &values[parts.rows_of_window(window)];
+                        order.planned(HIGH, blocks.clone(), rows, &sums)
+                    }
+                    Statistic::Slope => sums.slope(),
+                    Statistic::ZeroShare => *means.zero_share(grid.windows, group, window),
+                    Statistic::Min => sums.observed(&sums.min),
+                    Statistic::Max => sums.observed(&sums.max),
+                    Statistic::Last => sums.last,
+                    Statistic::Median => order.select(0.5, &values[parts.rows_of_window(window)]),
+                };
+                place.scatter(group, &lanes, row);
+            }
+        }
+    }
 }
