@@ -15,6 +15,8 @@
 
 // Run-time dispatch compiles `with_simd` once per instruction set; only what is inlined into it profits.
 #![allow(clippy::inline_always)]
+// Several arrays of lanes are walked side by side, all by the same lane number.
+#![allow(clippy::needless_range_loop)]
 
 mod block;
 mod order;

@@ -98,14 +98,14 @@ impl Order {
     pub(super) fn planned(&mut self, q: f64, blocks: Range<usize>, values: &[Lanes], sums: &Block) -> Lanes {
         match self.kept {
             Kept::None => self.select(q, values),
-            Kept::Four => self.from_tops::<4>(q, blocks, sums),
-            Kept::Eight => self.from_tops::<8>(q, blocks, sums),
-            Kept::Sixteen => self.from_tops::<16>(q, blocks, sums),
+            Kept::Four => self.merged::<4>(q, blocks, sums),
+            Kept::Eight => self.merged::<8>(q, blocks, sums),
+            Kept::Sixteen => self.merged::<16>(q, blocks, sums),
         }
     }
 
     #[inline(always)]
-    fn from_tops<const K: usize>(&self, q: f64, blocks: Range<usize>, sums: &Block) -> Lanes {
+    fn merged<const K: usize>(&self, q: f64, blocks: Range<usize>, sums: &Block) -> Lanes {
         let (tops, _) = self.tops.as_chunks::<K>();
         let mut top = Top(tops[blocks.start]);
         for later in &tops[blocks.start + 1..blocks.end] {

@@ -43,10 +43,10 @@ impl Summariser {
             let longest = (0..grid.windows).map(|window| self.parts.rows_of_window(window).len()).max();
             self.order.plan(HIGH, longest.unwrap_or(0));
         }
-        for (group, values) in samples.groups().enumerate() {
+        for (number, values) in samples.groups().enumerate() {
             let summariser = &mut *self;
             let t_ns = samples.t_ns();
-            pulp::Arch::new().dispatch(Group { summariser, grid, t_ns, means, statistics, place, group, values, out });
+            pulp::Arch::new().dispatch(Group { summariser, grid, t_ns, means, statistics, place, number, values, out });
         }
     }
 }
@@ -59,7 +59,7 @@ struct Group<'a> {
     means: &'a StepMeans,
     statistics: &'a [Statistic],
     place: &'a Place<'a>,
-    group: usize,
+    number: usize,
     values: &'a [[f32; LANES]],
     out: &'a mut [f32],
 }
@@ -69,7 +69,7 @@ impl WithSimd for Group<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { summariser, grid, t_ns, means, statistics, place, group, values, out } = self;
+        let Self { summariser, grid, t_ns, means, statistics, place, number, values, out } = self;
         let Summariser { parts, blocks: sums_of_blocks, order } = summariser;
         // A loop and not an adapter: the body of an adapter would be compiled apart, without the instruction set.
         sums_of_blocks.clear();
@@ -99,13 +99,13 @@ impl WithSimd for Group<'_> {
                         order.planned(HIGH, blocks.clone(), rows, &sums)
                     }
                     Statistic::Slope => sums.slope(),
-                    Statistic::ZeroShare => *means.zero_share(grid.windows, group, window),
+                    Statistic::ZeroShare => *means.zero_share(grid.windows, number, window),
                     Statistic::Min => sums.observed(&sums.min),
                     Statistic::Max => sums.observed(&sums.max),
                     Statistic::Last => sums.last,
                     Statistic::Median => order.select(0.5, &values[parts.rows_of_window(window)]),
                 };
-                place.scatter(group, &lanes, row);
+                place.scatter(number, &lanes, row);
             }
         }
     }
