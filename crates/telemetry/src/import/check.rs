@@ -41,6 +41,9 @@ impl Mapping {
         self.check_labels()?;
         self.check_sides()?;
         self.audit.as_ref().map_or(Ok(()), check_audit)?;
+        if self.audit.is_some() && self.is_synthetic() {
+            return broken("[audit]", "a made-up clock has nothing to be compared with");
+        }
         if self.channels.is_empty() {
             return broken("[[channels]]", "name at least one channel");
         }

@@ -151,6 +151,10 @@ pub fn import_table(
     let names = corpus.classes.names().iter().map(String::as_str).chain([stakeout_core::class::UNLABELLED]);
     report.labels = names.map(str::to_owned).zip(labelled).collect();
     report.findings = clocks.findings();
+    if importer.untold() > 0 {
+        let untold = importer.untold();
+        report.notes.push(format!("{untold} of {} events of the log lie outside every episode", events.len()));
+    }
     staging.publish(store)?;
     Ok(report)
 }

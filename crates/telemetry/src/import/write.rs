@@ -1,5 +1,7 @@
 //! From the columns of a table to the files of its episodes.
 
+use std::ops::Range;
+
 use stakeout_core::class;
 
 use super::audit::{Clocks, LoggedEvent};
@@ -11,16 +13,16 @@ use super::report::ImportReport;
 use super::survey::Survey;
 use super::table::{Codes, Table};
 use super::{Seen, plan};
-use crate::{Compression, EpisodeMeta, StoreWriter, Stream, TelemetryError, meta};
-
-/// Events of a log go to every episode that they could belong to if a clock were off by a time zone.
-const LOG_REACH_NS: i64 = 24 * 3_600_000_000_000;
+use crate::examine::CLOCK_TOLERANCE_NS;
+use crate::{Compression, EpisodeMeta, EpisodeWriter, StoreWriter, Stream, TelemetryError, meta};
 
 /// One episode, placed in time, ready to be written.
 pub(super) struct Episode {
     pub key: String,
     pub identity: Identity,
     pub placed: Placed,
+    /// Its part of the event log.
+    log: Range<usize>,
 }
 
 /// The columns that episodes take their rows from.
@@ -50,6 +52,8 @@ pub(super) struct Importer<'a> {
     mapping: &'a Mapping,
     survey: &'a Survey,
     log: &'a [LoggedEvent],
+    /// Which events of the log belong to some episode.
+    told: Vec<bool>,
     compression: Compression,
     timelines: Timelines,
     seen: Seen,
@@ -63,7 +67,7 @@ impl<'a> Importer<'a> {
         compression: Compression,
     ) -> Self {
         let timelines = Timelines::new(mapping.time.timeline, survey.corpus.window.stride_ns);
-        Self { mapping, survey, log, compression, timelines, seen: Seen::default() }
+        Self { mapping, survey, log, told: vec![false; log.len()], compression, timelines, seen: Seen::default() }
     }
 
     /// Reads a table and places its episodes in time.
@@ -105,9 +109,29 @@ impl<'a> Importer<'a> {
                 return Err(super::table::fault(path, None, None, why.into()));
             }
             clocks.note_labels(&identity.host, &placed, &labels, survey.corpus.classes.names());
-            episodes.push(Episode { key: group.key, identity, placed });
+            episodes.push(Episode { key: group.key, identity, placed, log: 0..0 });
+        }
+        for episode in &mut episodes {
+            let offset = clocks.offset_ns(&episode.identity.host);
+            episode.log = self.part_of_log(episode.placed.span, offset);
+            self.told[episode.log.clone()].fill(true);
         }
         Ok((Content { labels, rows, events }, episodes))
+    }
+
+    /// The events that belong to a span, were the log's clock not off by `offset_ns`. They are written with the time
+    /// that the log gives, so that the disagreement can be seen in the store.
+    fn part_of_log(&self, (start, end): (i64, i64), offset_ns: i64) -> Range<usize> {
+        let start = start.saturating_add(offset_ns).saturating_sub(CLOCK_TOLERANCE_NS);
+        let end = end.saturating_add(offset_ns).saturating_add(CLOCK_TOLERANCE_NS);
+        let from = self.log.partition_point(|event| event.t_ns < start);
+        let to = self.log.partition_point(|event| event.t_ns < end);
+        from..to.max(from)
+    }
+
+    /// How many events of the log belong to no episode.
+    pub(super) fn untold(&self) -> usize {
+        self.told.iter().filter(|told| !**told).count()
     }
 
     /// A row of list columns: its channels must be equally long, or empty.
@@ -143,7 +167,7 @@ impl<'a> Importer<'a> {
         episode: &Episode,
         content: &Content,
     ) -> Result<Written, TelemetryError> {
-        let Episode { key, identity, placed } = episode;
+        let Episode { key, identity, placed, .. } = episode;
         let (start, end) = placed.span;
         let corpus = &self.survey.corpus;
         let id = meta::ulid_from((start / 1_000_000) as u64, &corpus.name, key);
@@ -195,7 +219,7 @@ impl<'a> Importer<'a> {
             let name = corpus.classes.names().get(usize::from(class)).map_or(class::UNLABELLED, String::as_str);
             writer.label(t - start, t, name)?;
         }
-        self.write_events(&mut writer, placed, content)?;
+        self.write_events(&mut writer, episode, content)?;
         writer.finish(end)?;
 
         let mut labelled = vec![0; corpus.classes.len() + 1];
@@ -208,24 +232,23 @@ impl<'a> Importer<'a> {
 
     fn write_events(
         &self,
-        writer: &mut crate::EpisodeWriter<'_>,
-        placed: &Placed,
+        writer: &mut EpisodeWriter<'_>,
+        episode: &Episode,
         content: &Content,
     ) -> Result<(), TelemetryError> {
-        let (start, end) = placed.span;
+        let Placed { rows, span } = &episode.placed;
         let mut events: Vec<(i64, &str)> = Vec::new();
         if let Some(codes) = &content.events {
-            let named = placed.rows.iter().filter_map(|(row, t)| codes.text(*row as usize).map(|name| (*t, name)));
+            let named = rows.iter().filter_map(|(row, t)| codes.text(*row as usize).map(|name| (*t, name)));
             events.extend(named.filter(|(_, name)| !name.is_empty()));
         }
-        let near = |t: i64| t >= start.saturating_sub(LOG_REACH_NS) && t <= end.saturating_add(LOG_REACH_NS);
-        events.extend(self.log.iter().filter(|event| near(event.t_ns)).map(|event| (event.t_ns, event.tag.as_str())));
+        events.extend(self.log[episode.log.clone()].iter().map(|event| (event.t_ns, event.tag.as_str())));
         events.sort_by_key(|(t, _)| *t);
         if !events.is_empty() || self.mapping.event.is_some() {
             writer.touch(Stream::Events)?;
         }
         for (t, name) in events {
-            writer.event((t - start).max(0), t, name)?;
+            writer.event((t - span.0).max(0), t, name)?;
         }
         Ok(())
     }
