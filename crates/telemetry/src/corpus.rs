@@ -4,19 +4,23 @@
 //! seconds. A key that is absent takes the built-in value where that makes sense: label rules and the forward order
 //! belong to the built-in phases only, and a source is required exactly when a detector could have it.
 
+mod file;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use stakeout_core::{
-    ChannelKind, ChannelSpec, ClassList, Clock, Partial, Source, Statistic, WindowSpec, channels, class, files,
-};
-use toml::Spanned;
+use stakeout_core::{ChannelSpec, ClassList, Clock, Partial, Source, Statistic, WindowSpec, files};
 
-use crate::{Seconds, TelemetryError};
+use crate::reader::open_regular;
+use crate::{ReasonCode, Seconds, TelemetryError};
+use file::File;
 
 /// The name of the file in a store.
 pub const CORPUS_FILE: &str = "corpus.toml";
+
+/// A description of thousands of channels takes less.
+const LARGEST: u64 = 16 << 20;
 
 /// Whether the classes of a corpus are phases that an episode goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,11 +95,18 @@ impl Corpus {
     /// [`TelemetryError::Malformed`] with the line, or an I/O error.
     pub fn read(store: &Path) -> Result<Self, TelemetryError> {
         let path = store.join(CORPUS_FILE);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&path, &text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::built_in()),
-            Err(error) => Err(TelemetryError::io("reading", &path, error)),
-        }
+        let file = match open_regular(&path) {
+            Ok((file, size)) if size <= LARGEST => file,
+            Ok((_, size)) => {
+                return Err(TelemetryError::malformed(&path, 1, format!("{size} bytes are no description")));
+            }
+            Err(problem) if problem.code == ReasonCode::FileMissing => return Ok(Self::built_in()),
+            Err(problem) => return Err(TelemetryError::malformed(&path, 1, problem.text)),
+        };
+        let mut text = String::new();
+        let read = std::io::Read::read_to_string(&mut std::io::Read::take(file, LARGEST), &mut text);
+        read.map_err(|error| TelemetryError::io("reading", &path, error))?;
+        Self::parse(&path, &text)
     }
 
     /// Reads the text of a `corpus.toml`; `path` is named in errors.
@@ -211,251 +222,6 @@ impl WindowKeys {
         };
         window.check()?;
         Ok(window)
-    }
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(clippy::struct_field_names)] // the unit is part of each key
-struct Buckets {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proc_ms: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    qmp_ms: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    guest_ms: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    netflow_ms: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    perf_ms: Option<u32>,
-}
-
-impl Buckets {
-    fn of(&mut self, source: Source) -> &mut Option<u32> {
-        match source {
-            Source::Proc => &mut self.proc_ms,
-            Source::Qmp => &mut self.qmp_ms,
-            Source::Guest => &mut self.guest_ms,
-            Source::Netflow => &mut self.netflow_ms,
-            Source::Perf => &mut self.perf_ms,
-        }
-    }
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CalibrationKeys {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    minutes: Option<Seconds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    declared: Option<bool>,
-}
-
-/// The file as it stands: every key optional, spans kept for error messages. Tables stand last, as TOML needs.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<Spanned<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    simulated: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    classes: Option<ClassList>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label_order: Option<LabelOrder>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label_rules: Option<BTreeMap<String, Spanned<String>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    buckets: Option<Spanned<Buckets>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    calibration: Option<Spanned<CalibrationKeys>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    window: Option<Spanned<WindowKeys>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sources: Option<BTreeMap<Source, Spanned<SourceRule>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    channels: Option<Vec<Spanned<ChannelSpec>>>,
-}
-
-impl File {
-    fn into_corpus(self, path: &Path, text: &str) -> Result<Corpus, TelemetryError> {
-        let bad = |offset: usize, why: String| TelemetryError::malformed(path, line_of(text, offset), why);
-        let name = match self.name {
-            None => "built-in".to_owned(),
-            Some(name) => {
-                let at = name.span().start;
-                let name = name.into_inner();
-                crate::meta::check_name("corpus name", &name).map_err(|error| bad(at, error.to_string()))?;
-                name
-            }
-        };
-        let own_classes = self.classes.is_some();
-        let classes = self.classes.unwrap_or_else(class::built_in);
-        let phases = classes == class::built_in();
-        let label_order = self.label_order.unwrap_or(if phases { LabelOrder::Forward } else { LabelOrder::Any });
-        let mut label_rules = BTreeMap::new();
-        match self.label_rules {
-            None if !own_classes => {
-                label_rules.insert("infecting".to_owned(), "exploit_fire".to_owned());
-                label_rules.insert("infected_running".to_owned(), "session_open".to_owned());
-            }
-            None => {}
-            Some(rules) => {
-                for (class, event) in rules {
-                    let at = event.span().start;
-                    if classes.id(&class).is_none() {
-                        let known = classes.names().join(", ");
-                        return Err(bad(at, format!("label rule for an unknown class `{class}`: use one of {known}")));
-                    }
-                    let event = event.into_inner();
-                    crate::meta::check_name("event", &event).map_err(|error| bad(at, error.to_string()))?;
-                    label_rules.insert(class, event);
-                }
-            }
-        }
-        let own_channels = self.channels.is_some();
-        let mut list: Vec<ChannelSpec> = Vec::new();
-        match self.channels {
-            None => list.extend(channels::BUILT_IN.iter().map(ChannelSpec::from)),
-            Some(own) => {
-                for channel in own {
-                    let at = channel.span().start;
-                    let channel = channel.into_inner();
-                    channel.check().map_err(|error| bad(at, error.to_string()))?;
-                    if crate::rows::is_reserved(&channel.field) {
-                        return Err(bad(
-                            at,
-                            format!("channel field `{}` is the name of a key of every row", channel.field),
-                        ));
-                    }
-                    for other in &list {
-                        if other.name == channel.name {
-                            return Err(bad(at, format!("channel name `{}` stands twice", channel.name)));
-                        }
-                        if other.source == channel.source && other.field == channel.field {
-                            let (field, source) = (&channel.field, channel.source);
-                            return Err(bad(at, format!("field `{field}` of source {source} stands twice")));
-                        }
-                    }
-                    list.push(channel);
-                }
-                if list.is_empty() {
-                    return Err(bad(
-                        0,
-                        "channels = [] leaves nothing to read: name one channel or leave it out".into(),
-                    ));
-                }
-            }
-        }
-        let mut bucket_ns = BTreeMap::new();
-        let buckets_at = self.buckets.as_ref().map_or(0, |buckets| buckets.span().start);
-        match self.buckets {
-            Some(buckets) => {
-                let mut buckets = buckets.into_inner();
-                for source in Source::ALL {
-                    if let Some(ms) = *buckets.of(source) {
-                        if ms == 0 {
-                            return Err(bad(buckets_at, format!("{source}_ms = 0: a bucket has a length")));
-                        }
-                        bucket_ns.insert(source, i64::from(ms) * 1_000_000);
-                    }
-                }
-            }
-            None if !own_channels => {
-                bucket_ns.insert(Source::Netflow, channels::NETFLOW_BUCKET_NS);
-            }
-            None => {}
-        }
-        if let Some(delta) = list.iter().find(|c| c.kind == ChannelKind::Delta && !bucket_ns.contains_key(&c.source)) {
-            let (name, source) = (&delta.name, delta.source);
-            return Err(bad(buckets_at, format!("channel {name} is a delta: [buckets] needs `{source}_ms`")));
-        }
-        let mut rules = self.sources.unwrap_or_default();
-        let mut sources = BTreeMap::new();
-        for source in Source::ALL {
-            let given = rules.remove(&source);
-            let mut of_source = list.iter().filter(|channel| channel.source == source).peekable();
-            if of_source.peek().is_none() {
-                if let Some(rule) = given {
-                    return Err(bad(rule.span().start, format!("source {source} has no channel in this corpus")));
-                }
-                continue;
-            }
-            let default = SourceRule {
-                required: of_source.any(|channel| channel.deployable),
-                min_rows: if own_channels { 1 } else { 10 },
-            };
-            sources.insert(source, given.map_or(default, Spanned::into_inner));
-        }
-        let window = match self.window {
-            None => WindowSpec::default(),
-            Some(keys) => {
-                let at = keys.span().start;
-                keys.into_inner().over(&WindowSpec::default()).map_err(|error| bad(at, error.to_string()))?
-            }
-        };
-        let calibration = match self.calibration {
-            None => Calibration::None,
-            Some(keys) => {
-                let at = keys.span().start;
-                match keys.into_inner() {
-                    CalibrationKeys { minutes: Some(minutes), declared: None } if minutes.ns() > 0 => {
-                        Calibration::First { ns: minutes.times(60).map_err(|error| bad(at, error.to_string()))?.ns() }
-                    }
-                    CalibrationKeys { minutes: None, declared: Some(true) } => Calibration::Declared,
-                    _ => return Err(bad(at, "calibration is `minutes = N` (N > 0) or `declared = true`".into())),
-                }
-            }
-        };
-        Ok(Corpus {
-            name,
-            simulated: self.simulated.unwrap_or(false),
-            classes,
-            label_order,
-            label_rules,
-            channels: list,
-            bucket_ns,
-            sources,
-            window,
-            calibration,
-        })
-    }
-
-    fn from_corpus(corpus: &Corpus) -> Result<Self, TelemetryError> {
-        let spanned = |text: &String| Spanned::new(0..0, text.clone());
-        let mut buckets = Buckets::default();
-        for (source, ns) in &corpus.bucket_ns {
-            let ms = u32::try_from(ns / 1_000_000).ok().filter(|_| ns % 1_000_000 == 0 && *ns > 0);
-            let why = "a bucket is a whole number of milliseconds";
-            *buckets.of(*source) = Some(ms.ok_or_else(|| TelemetryError::invalid("bucket", &format!("{ns} ns"), why))?);
-        }
-        let calibration = match corpus.calibration {
-            Calibration::None => None,
-            Calibration::Declared => Some(CalibrationKeys { minutes: None, declared: Some(true) }),
-            Calibration::First { ns } => {
-                let why = "a calibration stretch in minutes has at most nine decimals";
-                let minutes = (ns % 60 == 0).then_some(Seconds::from_ns(ns / 60));
-                let minutes =
-                    minutes.ok_or_else(|| TelemetryError::invalid("calibration", &format!("{ns} ns"), why))?;
-                Some(CalibrationKeys { minutes: Some(minutes), declared: None })
-            }
-        };
-        let built_in = channels::BUILT_IN.iter().map(ChannelSpec::from).eq(corpus.channels.iter().cloned());
-        let channels = corpus.channels.iter().map(|channel| Spanned::new(0..0, channel.clone()));
-        Ok(Self {
-            name: Some(spanned(&corpus.name)),
-            simulated: Some(corpus.simulated),
-            classes: Some(corpus.classes.clone()),
-            label_order: Some(corpus.label_order),
-            label_rules: Some(
-                corpus.label_rules.iter().map(|(class, event)| (class.clone(), spanned(event))).collect(),
-            ),
-            buckets: Some(Spanned::new(0..0, buckets)),
-            calibration: calibration.map(|keys| Spanned::new(0..0, keys)),
-            window: Some(Spanned::new(0..0, WindowKeys::from(&corpus.window))),
-            sources: Some(corpus.sources.iter().map(|(source, rule)| (*source, Spanned::new(0..0, *rule))).collect()),
-            channels: (!built_in).then(|| channels.collect()),
-        })
     }
 }
 

@@ -8,6 +8,8 @@ use stakeout_telemetry::ReasonCode as R;
 use stakeout_telemetry::store::{INDEX_FILE, META_FILE, episode_folder};
 use stakeout_telemetry::{Compression, Corpus, FileRecord, Verdict};
 
+use proptest::prelude::*;
+
 use crate::small::{LENGTH, S, Small, T0, id};
 
 const GUEST: &str = "telemetry-guest.jsonl";
@@ -272,6 +274,33 @@ fn every_code_has_a_case() {
     covered.extend([R::Unreadable, R::LabelsUnchecked]);
     let all: BTreeSet<R> = R::ALL.iter().copied().collect();
     assert_eq!(all.difference(&covered).collect::<Vec<_>>(), Vec::<&R>::new());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn any_damage_to_any_file_is_a_verdict_that_counts_every_row(
+        file in prop_oneof![Just(META_FILE), Just(GUEST), Just(PROC), Just(FLOWS), Just(LABELS), Just(EVENTS)],
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0usize..3), 1..6),
+    ) {
+        let small = Small::new();
+        let mut bytes = fs::read(small.file(file)).unwrap();
+        let healthy = bytes.clone();
+        for (at, byte, kind) in edits {
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        fs::write(small.file(file), &bytes).unwrap();
+        let examined = small.examine().remove(0);
+        let dropped: u64 = examined.rows.dropped.values().sum();
+        prop_assert_eq!(examined.rows.read, examined.rows.used + dropped);
+        prop_assert!(bytes == healthy || examined.has(R::HashMismatch) || examined.has(R::SizeMismatch));
+        prop_assert!(bytes == healthy || examined.verdict >= Verdict::Rejected);
+    }
 }
 
 #[test]
