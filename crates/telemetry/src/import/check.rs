@@ -199,6 +199,7 @@ struct Broken {
     why: String,
 }
 
+#[derive(Clone, Copy)]
 enum Place {
     Line(&'static str),
     Channels(usize),
@@ -301,7 +302,7 @@ deployable = true
     fn a_slip_of_the_pen_is_answered_with_line_and_nearest_key() {
         let text = SMALL.replace("columns = ", "colums = ");
         let why = why(&text);
-        assert!(why.starts_with("lab.toml:22: ") && why.ends_with("did you mean `columns`?"), "{why}");
+        assert!(why.starts_with("lab.toml:23: ") && why.ends_with("did you mean `columns`?"), "{why}");
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl DateFormat {
 
     /// Unix nanoseconds of a text date.
     pub(super) fn read(&self, text: &str) -> Result<i64, Fault> {
-        self.fields(text).and_then(Fields::to_ns).ok_or(Fault::NotADate).and_then(in_range)
+        self.fields(text).and_then(|fields| fields.ns()).ok_or(Fault::NotADate).and_then(in_range)
     }
 
     fn fields(&self, text: &str) -> Option<Fields> {
@@ -224,7 +224,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn to_ns(self) -> Option<i128> {
+    fn ns(&self) -> Option<i128> {
         let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
         let days = match self.month {
             2 => 28 + i64::from(leap),

@@ -192,7 +192,7 @@ fn sort_sources(
 }
 
 fn nothing_left(report: &ImportReport, tables: &[PathBuf]) -> TelemetryError {
-    let path = tables.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+    let path = tables.first().map_or(Path::new(""), PathBuf::as_path);
     let why = if report.dropped.is_empty() {
         "it has no rows".to_owned()
     } else {

@@ -82,7 +82,9 @@ pub(super) fn place(
     if mapping.time.unit == Unit::Index
         && let Some(&(_, first)) = rows.first()
     {
-        rows.iter_mut().for_each(|(_, ns)| *ns -= first);
+        for (_, ns) in &mut rows {
+            *ns -= first;
+        }
     }
     let (first, last) = rows.first().zip(rows.last()).map_or((0, 0), |(first, last)| (first.1, last.1));
     let span = match (mapping.aggregate, step_ns) {
@@ -123,7 +125,9 @@ impl Timelines {
         let start = free.checked_add(self.align_ns - 1)?.div_euclid(self.align_ns) * self.align_ns;
         let end = start.checked_add(placed.span.1 - placed.span.0).filter(|end| *end <= LAST_NS)?;
         let by = start - placed.span.0;
-        placed.rows.iter_mut().for_each(|(_, ns)| *ns += by);
+        for (_, ns) in &mut placed.rows {
+            *ns += by;
+        }
         placed.span = (start, end);
         self.next.insert(line, end);
         Some(())

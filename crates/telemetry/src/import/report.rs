@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use stakeout_core::text::printable;
 
 use crate::Seconds;
@@ -60,7 +60,6 @@ pub enum Finding {
     /// Two clocks differ by a constant.
     ClockDisagreement {
         /// The second clock minus the clock of the rows.
-        #[serde(serialize_with = "as_seconds")]
         seconds: Seconds,
         /// The second clock.
         against: String,
@@ -84,10 +83,6 @@ pub enum Finding {
         /// Of how many.
         of: usize,
     },
-}
-
-fn as_seconds<S: Serializer>(seconds: &Seconds, serializer: S) -> Result<S::Ok, S::Error> {
-    seconds.serialize(serializer)
 }
 
 impl Finding {

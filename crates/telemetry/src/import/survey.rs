@@ -72,7 +72,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, TelemetryError> {
     let bytes = fs::read(path).map_err(failed)?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
-        TelemetryError::malformed(path, line as u64, "the line is not UTF-8")
+        let line = String::from_utf8_lossy(&error.as_bytes()[..valid]).matches('\n').count() as u64 + 1;
+        TelemetryError::malformed(path, line, "the line is not UTF-8")
     })
 }

@@ -136,14 +136,11 @@ impl Table {
     pub(super) fn numbers(&self, column: &str) -> Result<Vec<f64>, TelemetryError> {
         let series = self.series(column)?;
         if !is_number(series.dtype()) {
-            let why = format!("it holds {}, and a channel needs numbers", series.dtype());
-            return Err(self.fault(column, None, self.with_list_remedy(series.dtype(), why)));
+            let remedy = if is_list(series.dtype()) { ": set episode.each_row = true" } else { "" };
+            let why = format!("it holds {}, and a channel needs numbers{remedy}", series.dtype());
+            return Err(self.fault(column, None, why));
         }
         guarded(&self.path, || floats(series))
-    }
-
-    fn with_list_remedy(&self, dtype: &DataType, why: String) -> String {
-        if is_list(dtype) { format!("{why}: set episode.each_row = true") } else { why }
     }
 
     /// A column of number lists: one series a row. A missing list is empty.

@@ -82,6 +82,16 @@ fn what_a_table_lacks_is_named_with_file_column_and_remedy() {
 }
 
 #[test]
+fn lists_where_numbers_should_be_name_the_way_out() {
+    let mut frame = small().drop("cpu").unwrap();
+    let lists: Vec<polars::prelude::Series> =
+        (0..4).map(|_| column!("", [1.0, 2.0]).take_materialized_series()).collect();
+    frame.with_column(column!("cpu", lists)).unwrap();
+    let error = refused(frame);
+    assert!(error.contains("column `cpu`") && error.contains("episode.each_row = true"), "{error}");
+}
+
+#[test]
 fn a_slip_in_a_column_name_is_answered_with_the_nearest() {
     let bench = Bench::new();
     let table = bench.parquet("t.parquet", small());

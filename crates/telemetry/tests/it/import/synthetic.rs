@@ -47,7 +47,7 @@ unit = "byte"
 deployable = true
 "#;
 
-fn runs() -> polars::prelude::DataFrame {
+fn runs() -> DataFrame {
     df!(
         "run" => ["r1", "r1", "r2", "r1", "r2"],
         "t" => [0.0, 1.546, 0.25, 1.0, 2.0],
@@ -301,7 +301,7 @@ deployable = true
 "#;
 
 /// Ten minutes of two flows a second on one tap, a scan in the last ten seconds of each minute.
-fn flows() -> polars::prelude::DataFrame {
+fn flows() -> DataFrame {
     let t: Vec<f64> = (0..1200).map(|i| 1_600_000_000.25 + f64::from(i) / 2.0).collect();
     let scan = |i: &i32| i % 120 >= 100;
     df!(
@@ -372,7 +372,16 @@ fn an_hour_between_rows_and_event_log_is_found_and_mended() {
 #[test]
 fn clocks_that_nothing_brings_together_are_a_finding_too() {
     let bench = Bench::new();
-    let text: String = (0..10).map(|i: i64| format!("[{}] [scan-START] x\n", 1_600_000_000 + i * i * 977)).collect();
+    let lines: Vec<String> = (0..10i64)
+        .map(|i| {
+            format!(
+                "[{}] [scan-START] x
+",
+                1_600_000_000 + i * i * 977
+            )
+        })
+        .collect();
+    let text = lines.concat();
     fs::write(bench.path("log.txt"), text).unwrap();
     let (_, report) = bench.import(FLOWS, &[bench.parquet("flows.parquet", flows())]).unwrap();
     assert!(
