@@ -178,7 +178,7 @@ impl<'a> Suite<'a> {
         let gone = Altered {
             source,
             change: |row: usize, values: &mut [f32], _: &mut u32| {
-                if row % 3 != 0 {
+                if !row.is_multiple_of(3) {
                     values.fill(f32::NAN);
                 }
             },
@@ -502,3 +502,6 @@ impl<F: Fn(usize, &mut [f32], &mut u32) + Send + Sync> Windows for Altered<'_, F
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
