@@ -1,6 +1,6 @@
 //! One episode into windows.
 
-use stakeout_core::{ChannelKind, InputKind, Schema, SourceRows, Trace};
+use stakeout_core::{ChannelKind, InputKind, Schema, SourceRows, Statistic, Trace};
 
 use crate::FeatureError;
 use crate::digest::Content;
@@ -131,7 +131,9 @@ pub fn cut(trace: &Trace, schema: &Schema, inputs: Inputs, scratch: &mut CutScra
         check(source, schema, episode)?;
     }
     let (width, depth) = widths(schema, inputs);
-    let values = grid.windows as u128 * (width.max(depth)) as u128;
+    // Step means are kept for a summary too.
+    let largest = schema.geometry().features.max(schema.geometry().row_len(InputKind::Tensor));
+    let values = grid.windows as u128 * largest as u128;
     if values > MAX_VALUES {
         return Err(FeatureError::TooLarge {
             episode: episode.into(),
@@ -148,6 +150,8 @@ pub fn cut(trace: &Trace, schema: &Schema, inputs: Inputs, scratch: &mut CutScra
     if !inputs.summary && !inputs.tensor {
         return Ok(cut);
     }
+    let statistics = &schema.window.statistics;
+    let stepped = inputs.tensor || statistics.contains(&Statistic::ZeroShare);
     let kind = |position: usize| schema.channels[position].kind;
     for source in &trace.sources {
         cut.counts.counter_resets += series::readings(source, kind, span.1, grid.length_ns, &mut scratch.readings);
@@ -160,9 +164,10 @@ pub fn cut(trace: &Trace, schema: &Schema, inputs: Inputs, scratch: &mut CutScra
         })?;
         for series in [&scratch.readings, &scratch.amounts] {
             let place = Place::new(&series.positions, schema.channels.len());
-            scratch.means.compute(&grid, &series.samples);
+            if stepped {
+                scratch.means.compute(&grid, &series.samples);
+            }
             if inputs.summary {
-                let statistics = &schema.window.statistics;
                 let (samples, means) = (&series.samples, &scratch.means);
                 scratch.summariser.write(&grid, samples, means, statistics, &place, &mut cut.summary);
             }

@@ -2,9 +2,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::Place;
 use super::block::all_finite;
 use super::ranges::{Parts, Rows};
+use super::{Place, dispatch};
 use crate::grid::Grid;
 use crate::samples::{LANES, Samples};
 
@@ -35,7 +35,7 @@ impl StepMeans {
         let parts = &self.parts;
         for (values, series) in samples.groups().zip(self.series.chunks_exact_mut((LANES * steps).max(1))) {
             let windows = grid.windows;
-            pulp::Arch::new().dispatch(Group {
+            dispatch(Group {
                 values,
                 parts,
                 windows,
@@ -47,17 +47,8 @@ impl StepMeans {
         }
     }
 
-    /// The step means of one column, in time order.
-    ///
-    /// # Panics
-    /// When `column` is out of range.
-    pub fn column(&self, column: usize) -> &[f32] {
-        assert!(column < self.columns, "no column {column}");
-        let steps = self.parts.rows.len();
-        &self.series[column * steps..(column + 1) * steps]
-    }
-
-    /// The step means of one column, to be changed before [`StepMeans::write`]: a fill across windows, for one.
+    /// The step means of one column in time order, to be changed before [`StepMeans::write`]: a fill across windows,
+    /// for one.
     ///
     /// # Panics
     /// When `column` is out of range.

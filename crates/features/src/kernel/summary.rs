@@ -6,7 +6,7 @@ use stakeout_core::Statistic;
 use super::block::Block;
 use super::order::Order;
 use super::ranges::{Parts, Rows, block_ns};
-use super::{Place, StepMeans};
+use super::{Place, StepMeans, dispatch};
 use crate::grid::Grid;
 use crate::samples::{LANES, Samples};
 
@@ -46,7 +46,7 @@ impl Summariser {
         for (number, values) in samples.groups().enumerate() {
             let summariser = &mut *self;
             let t_ns = samples.t_ns();
-            pulp::Arch::new().dispatch(Group { summariser, grid, t_ns, means, statistics, place, number, values, out });
+            dispatch(Group { summariser, grid, t_ns, means, statistics, place, number, values, out });
         }
     }
 }

@@ -70,6 +70,7 @@ fn too_many_values_are_refused_before_they_are_allocated() {
     let error = cut(&hostile, &schema, Inputs::BOTH, &mut CutScratch::default());
     assert!(error.is_err());
     schema.window.stride_ns = 5 * HOUR;
-    let error = cut(&hostile, &schema, Inputs::BOTH, &mut CutScratch::default()).expect_err("too large").to_string();
+    let summary = Inputs { summary: true, tensor: false };
+    let error = cut(&hostile, &schema, summary, &mut CutScratch::default()).expect_err("too large").to_string();
     assert!(error.contains("number of values"), "{error}");
 }
