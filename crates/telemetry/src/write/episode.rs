@@ -47,8 +47,8 @@ impl<'a> EpisodeWriter<'a> {
         Ok(Self { store, sequence, meta, compression, folder, files, done: false })
     }
 
-    /// A row of a source: one value for each of its channels in the order of [`Corpus::channels_of`], NaN where there
-    /// is none (written as `null`).
+    /// A row of a source: one value for each of its channels in the order of [`crate::Corpus::channels_of`], NaN
+    /// where there is none (written as `null`).
     ///
     /// # Errors
     /// When the number of values is wrong, one is infinite, or `t_wall_ns` does not increase; I/O errors.
