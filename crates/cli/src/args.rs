@@ -70,6 +70,9 @@ pub(crate) struct ImportTable {
     /// The tables (and companion logs that the mapping names), then the store to make
     #[arg(value_name = "SRC... STORE", required_unless_present = "list", num_args = 2..)]
     pub(crate) paths: Vec<PathBuf>,
+    /// Move the rows by this many seconds: the remedy for a clock disagreement, over the mapping's own
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub(crate) offset_seconds: Option<f64>,
     /// Replace a store that is there already
     #[arg(long)]
     pub(crate) force: bool,

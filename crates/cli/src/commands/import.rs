@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use stakeout_telemetry::Seconds;
 use stakeout_telemetry::import::{ImportOptions, Mapping, import_table};
 
 use super::replace;
@@ -16,7 +17,10 @@ pub(crate) fn run(args: &ImportTable, context: &Context) -> anyhow::Result<Exit>
     let (Some(named), Some((store, sources))) = (&args.mapping, args.paths.split_last()) else {
         bail!("name a mapping, the tables and the store: stakeout import table --mapping M.toml SRC... STORE");
     };
-    let mapping = mapping(named)?;
+    let mut mapping = mapping(named)?;
+    if let Some(seconds) = args.offset_seconds {
+        mapping.time.offset_seconds = Seconds::from_f64(seconds)?;
+    }
     replace::prepare(store, args.force)?;
     let progress = &*context.progress;
     progress.stage("importing", "rows", 0);

@@ -26,9 +26,9 @@ fn usage() {
     );
     refused(&["train", "--model", "gbt", "--split", "host", "--store", "nowhere"], 2, &["nowhere"]);
     refused(
-        &["train", "--model", "gbt", "--split", "host", "--store", store, "--set", "model.gbt.dept=3"],
+        &["train", "--model", "gbt", "--split", "host", "--store", store, "--set", "model.gbt.max_dept=3"],
         2,
-        &["dept", "depth"],
+        &["max_dept", "did you mean `max_depth`"],
     );
     refused(
         &["train", "--model", "gbt", "--split", "host", "--store", store, "--set", "window.seconds=-1"],
