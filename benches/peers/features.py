@@ -19,7 +19,7 @@ import numpy as np
 STATISTICS = ("mean", "std", "p95", "slope", "zero_share")
 
 
-@nb.njit(cache=True)
+@nb.njit
 def five(t, x, S, T, c0):
     """S (windows, 5, channels), T (windows, channels, 20); t in seconds, x (rows, columns) float32."""
     n, C = x.shape

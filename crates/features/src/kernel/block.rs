@@ -102,31 +102,35 @@ impl Block {
         }
     }
 
-    /// The rows' sums, each lane over its observed values.
+    /// The rows' sums, each lane over its observed values. Selections instead of branches, so that it is vectorised too.
+    #[inline(always)]
     fn with_gaps(values: &[[f32; LANES]], t_ns: &[i64]) -> Self {
         let mut block = Self { rows: values.len(), origin_ns: t_ns[0], ..Self::EMPTY };
-        let mut first_ns = [0; LANES];
         for (row, &time) in values.iter().zip(t_ns) {
-            for (l, &value) in row.iter().enumerate() {
-                if !value.is_finite() {
-                    continue;
-                }
-                if block.n[l] == 0.0 {
-                    block.base[l] = f64::from(value);
-                    block.offset[l] = (time - block.origin_ns) as f64 * 1e-9;
-                    first_ns[l] = time;
-                }
-                let u = (time - first_ns[l]) as f64 * 1e-9;
-                let d = f64::from(value) - block.base[l];
-                block.n[l] += 1.0;
+            let at = (time - block.origin_ns) as f64 * 1e-9;
+            for l in 0..LANES {
+                let value = f64::from(row[l]);
+                let seen = value.abs() < f64::INFINITY;
+                let first = seen && block.n[l] == 0.0;
+                let base = if first { value } else { block.base[l] };
+                let offset = if first { at } else { block.offset[l] };
+                let d = if seen { value - base } else { 0.0 };
+                let u = if seen { at - offset } else { 0.0 };
+                block.base[l] = base;
+                block.offset[l] = offset;
+                block.n[l] += if seen { 1.0 } else { 0.0 };
                 block.s[l] += d;
                 block.ss[l] += d * d;
                 block.t[l] += u;
                 block.tt[l] += u * u;
                 block.ts[l] += u * d;
-                block.min[l] = block.min[l].min(value);
-                block.max[l] = block.max[l].max(value);
-                block.last[l] = value;
+            }
+            for l in 0..LANES {
+                let value = row[l];
+                let seen = value.abs() < f32::INFINITY;
+                block.min[l] = if seen && value < block.min[l] { value } else { block.min[l] };
+                block.max[l] = if seen && value > block.max[l] { value } else { block.max[l] };
+                block.last[l] = if seen { value } else { block.last[l] };
             }
         }
         block

@@ -155,14 +155,15 @@ fn mean(values: &[[f32; LANES]], rows: Rows) -> [f32; LANES] {
     }
 }
 
+#[inline(always)]
 fn mean_with_gaps(values: &[[f32; LANES]]) -> [f32; LANES] {
     let (mut sum, mut n) = ([0.0; LANES], [0.0; LANES]);
     for row in values {
         for l in 0..LANES {
-            if row[l].is_finite() {
-                sum[l] += f64::from(row[l]);
-                n[l] += 1.0;
-            }
+            let value = f64::from(row[l]);
+            let seen = value.abs() < f64::INFINITY;
+            sum[l] += if seen { value } else { 0.0 };
+            n[l] += if seen { 1.0 } else { 0.0 };
         }
     }
     std::array::from_fn(|l| (sum[l] / n[l]) as f32)
