@@ -424,7 +424,8 @@ mod tests {
         assert_eq!(experiment.seed.list(), [1, 2]);
         assert_eq!(experiment.scaler, ScalerChoice::HostClean);
         assert_eq!(experiment.model["gru"], serde_json::json!({ "hidden": 8, "layers": 2 }));
-        assert_eq!((experiment.window.seconds, experiment.window.stride_seconds), (Some(20.0), Some(2.5)));
+        let WindowKeys { seconds, stride_seconds, .. } = experiment.window;
+        assert_eq!([seconds, stride_seconds].map(|s| s.unwrap().ns()), [20_000_000_000, 2_500_000_000]);
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(crate) fn run(args: &ImportTable, context: &Context) -> anyhow::Result<Exit>
     } else {
         output::line(report.to_string().trim_end())?;
         output::line(&format!("store     {}", store.display()))?;
+        if !report.findings.is_empty() {
+            output::line("remedy    --offset-seconds S moves the rows without a mapping of your own")?;
+        }
     }
     Ok(if report.findings.is_empty() { Exit::Ok } else { Exit::Finding })
 }

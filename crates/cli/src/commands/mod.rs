@@ -13,6 +13,7 @@ mod report;
 mod simulate;
 mod split;
 mod train;
+mod truth;
 mod validate;
 mod what;
 

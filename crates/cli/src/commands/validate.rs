@@ -3,6 +3,7 @@
 use stakeout_telemetry::validate::VerdictTable;
 use stakeout_telemetry::{Store, Summary, TelemetryError, ValidateOptions, Verdict, validate};
 
+use super::truth::Truth;
 use crate::args::Validate;
 use crate::{Context, Exit, output};
 
@@ -13,6 +14,7 @@ pub(crate) fn run(args: &Validate, context: &Context) -> anyhow::Result<Exit> {
     let store = Store::open(&args.store)?;
     let progress = &*context.progress;
     progress.stage("validating", "episodes", store.entries().len() as u64);
+    let mut truth = Truth::of(&args.store)?;
     let mut table = VerdictTable::new();
     let mut listed: Vec<Vec<String>> = Vec::new();
     let mut unlisted = 0usize;
@@ -21,6 +23,9 @@ pub(crate) fn run(args: &Validate, context: &Context) -> anyhow::Result<Exit> {
     let summary =
         validate(&store, &ValidateOptions::default(), &report, &mut |examined| -> Result<(), TelemetryError> {
             table.push(&examined);
+            if let Some(truth) = &mut truth {
+                truth.add(&examined);
+            }
             if let Some(reason) = examined.reasons.first() {
                 if listed.len() < LISTED {
                     listed.push(vec![examined.id, examined.verdict.name().to_owned(), reason.to_string()]);
@@ -36,9 +41,16 @@ pub(crate) fn run(args: &Validate, context: &Context) -> anyhow::Result<Exit> {
         progress.say(&format!("wrote {}", path.display()));
     }
     if context.json {
-        output::json(&json(&summary))?;
+        let mut value = json(&summary);
+        if let Some(truth) = &truth {
+            value["ground_truth"] = truth.json();
+        }
+        output::json(&value)?;
     } else {
         print(&summary, &listed, unlisted)?;
+        if let Some(truth) = &truth {
+            truth.print()?;
+        }
         if store.corpus().label_rules.is_empty() {
             output::line("labels: unjustified (the corpus names no event that must justify a class)")?;
         }

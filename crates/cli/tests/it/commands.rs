@@ -53,4 +53,6 @@ fn validate_finds_nothing_in_a_healthy_store_and_something_in_a_damaged_one() {
     let found = stakeout(["validate", "--quiet", path(&damaged)]);
     assert_eq!(found.status.code(), Some(1), "{}{}", stdout(&found), stderr(&found));
     assert!(damaged.join("validation.parquet").exists());
+    let text = stdout(&found);
+    assert!(text.contains("10 of 10 faults found as what they are; 0 healthy episodes refused"), "{text}");
 }
