@@ -1,8 +1,9 @@
 //! From traces to windows: what a model is fed, and nothing about who is held out or what is learned.
 //!
-//! A [`Trace`](stakeout_core::Trace) holds raw rows of several sources on one clock. [`cut`] places windows on the absolute grid of integer
-//! nanoseconds ([`grid`]), turns raw rows into series ([`series`]: a counter becomes a rate, a bucketed amount becomes a
-//! rate with its silent zeros), and runs one pass of the window [`kernel`] for the summary and the tensor.
+//! A [`Trace`](stakeout_core::Trace) holds raw rows of several sources on one clock. [`cut()`] places windows on the
+//! absolute grid of integer nanoseconds ([`grid`]), turns raw rows into series ([`series`]: a counter becomes a rate, a
+//! bucketed amount becomes a rate with its silent zeros), and runs one pass of the window [`kernel`] for the summary and
+//! the tensor.
 //!
 //! Invariants:
 //! * no label takes part in the cut: a window's label is looked up afterwards, at its centre;
