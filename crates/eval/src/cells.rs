@@ -2,6 +2,8 @@
 //!
 //! A bootstrap never looks at rows: macro F1 and accuracy depend on a resample through its confusion counts only.
 
+use std::ops::AddAssign;
+
 use crate::EvalError;
 
 /// The cells of a confusion matrix that occur at all, and which classes count.
@@ -84,17 +86,26 @@ impl Cells {
     }
 }
 
-/// Cells of a tile: wide enough for vector registers of any CPU, narrow enough to stay in them.
+/// Cells of a tile. Sixteen 16-bit sums stay in two vector registers of any CPU while the drawn clusters are added.
 const TILE: usize = 16;
+
+const NARROW_MAX: u32 = u16::MAX as u32;
+
+/// Counts tile-major: for each tile of cells, one row a cluster. Narrow ones halve what the sum has to read; large
+/// clusters (a host with a hundred thousand windows) need the wide ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tiles {
+    Narrow(Vec<[u16; TILE]>),
+    Wide(Vec<[u32; TILE]>),
+}
 
 /// Confusion counts per cluster (an episode, a host): what a clustered bootstrap sums with random weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterCounts {
     pub(crate) cells: Cells,
     clusters: usize,
-    /// Tile-major: for each tile of cells, `clusters` rows of counts.
-    tiles: Vec<[u32; TILE]>,
-    /// So many rows can be added before a `u32` could overflow.
+    tiles: Tiles,
+    /// So many rows can be added before a sum could overflow.
     safe_rows: usize,
     totals: Vec<u64>,
 }
@@ -140,13 +151,13 @@ impl ClusterCounts {
             totals[cell] += 1;
         }
         let largest = tiles.iter().flatten().copied().max().unwrap_or(0).max(1);
-        Ok(Self {
-            cells: Cells::new(classes, pairs, trained),
-            clusters: keys.len(),
-            tiles,
-            safe_rows: (u32::MAX / largest) as usize,
-            totals,
-        })
+        let (tiles, room) = if largest <= NARROW_MAX {
+            (Tiles::Narrow(tiles.iter().map(|row| row.map(|count| count as u16)).collect()), NARROW_MAX)
+        } else {
+            (Tiles::Wide(tiles), u32::MAX)
+        };
+        let safe_rows = (room / largest) as usize;
+        Ok(Self { cells: Cells::new(classes, pairs, trained), clusters: keys.len(), tiles, safe_rows, totals })
     }
 
     /// Number of clusters.
@@ -161,18 +172,31 @@ impl ClusterCounts {
 
     /// Sums the counts of the drawn clusters, cell by cell.
     pub(crate) fn sum(&self, drawn: &[u32], into: &mut [u64]) {
-        into.fill(0);
-        for (tile, into) in self.tiles.chunks_exact(self.clusters.max(1)).zip(into.chunks_mut(TILE)) {
-            for drawn in drawn.chunks(self.safe_rows) {
-                let mut sums = [0u32; TILE];
-                for &cluster in drawn {
-                    for (sum, count) in sums.iter_mut().zip(&tile[cluster as usize]) {
-                        *sum += count;
-                    }
+        match &self.tiles {
+            Tiles::Narrow(tiles) => sum_tiles(tiles, self.clusters, self.safe_rows, drawn, into),
+            Tiles::Wide(tiles) => sum_tiles(tiles, self.clusters, self.safe_rows, drawn, into),
+        }
+    }
+}
+
+fn sum_tiles<T: Copy + Default + AddAssign + Into<u64>>(
+    tiles: &[[T; TILE]],
+    clusters: usize,
+    safe_rows: usize,
+    drawn: &[u32],
+    into: &mut [u64],
+) {
+    into.fill(0);
+    for (tile, into) in tiles.chunks_exact(clusters.max(1)).zip(into.chunks_mut(TILE)) {
+        for drawn in drawn.chunks(safe_rows) {
+            let mut sums = [T::default(); TILE];
+            for &cluster in drawn {
+                for (sum, count) in sums.iter_mut().zip(tile[cluster as usize]) {
+                    *sum += count;
                 }
-                for (into, sum) in into.iter_mut().zip(sums) {
-                    *into += u64::from(sum);
-                }
+            }
+            for (into, sum) in into.iter_mut().zip(sums) {
+                *into += sum.into();
             }
         }
     }
@@ -267,7 +291,9 @@ mod tests {
             let mut outcomes = Outcomes::new();
             counts.cells.outcomes(counts.totals(), &mut outcomes);
             let mut confusion = stakeout_core::Confusion::new(classes);
-            rows.iter().for_each(|row| confusion.add(row.1, row.2));
+            for row in &rows {
+                confusion.add(row.1, row.2);
+            }
             prop_assert_eq!(counts.cells.scores(&outcomes).macro_f1, confusion.macro_f1());
         }
 
@@ -303,6 +329,33 @@ mod tests {
             turned.reverse();
             prop_assert_eq!(counts(classes, &trained, &rows), counts(classes, &trained, &turned));
         }
+    }
+
+    #[test]
+    fn large_clusters_are_counted_too() {
+        // One cell of one cluster is above 16 bits: the wide tiles are taken.
+        let big = 70_000;
+        let mut clusters = vec![0; big];
+        clusters.extend([1, 1]);
+        let zeros = vec![0; big + 2];
+        let whole = ClusterCounts::new(2, None, &clusters, &zeros, &zeros).unwrap();
+        let mut sums = [0];
+        whole.sum(&[0, 1, 0], &mut sums);
+        assert_eq!(sums, [2 * big as u64 + 2]);
+        assert!(matches!(whole.tiles, Tiles::Wide(_)));
+    }
+
+    #[test]
+    fn narrow_sums_do_not_overflow() {
+        // 100 rows a cluster, 2,000 clusters: 200,000 hits in one cell.
+        let clusters: Vec<u32> = (0..200_000).map(|row| row / 100).collect();
+        let zeros = vec![0; clusters.len()];
+        let whole = ClusterCounts::new(2, None, &clusters, &zeros, &zeros).unwrap();
+        let all: Vec<u32> = (0..2000).collect();
+        let mut sums = [0];
+        whole.sum(&all, &mut sums);
+        assert_eq!(sums, [200_000]);
+        assert!(matches!(whole.tiles, Tiles::Narrow(_)));
     }
 
     #[test]

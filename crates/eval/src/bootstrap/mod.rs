@@ -9,6 +9,7 @@
 //! Resamples are made in fixed chunks, each with its own stream of one generator, so that results do not depend on
 //! the number of threads.
 
+mod binomial;
 mod cluster;
 mod multinomial;
 

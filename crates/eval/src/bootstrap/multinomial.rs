@@ -1,12 +1,12 @@
 //! The row bootstrap as a multinomial draw over confusion cells.
 
-use rand_distr::{Binomial, Distribution};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use stakeout_core::Confusion;
 
+use super::binomial::binomial;
 use super::{Differences, Plan, Resamples, score_draws, score_pairs};
 use crate::EvalError;
 use crate::cells::{Cells, JointCounts};
-use stakeout_core::Confusion;
 
 /// Resamples the rows behind a confusion matrix. `trained` says for each class whether the model ever saw it in
 /// training; `None` = all.
@@ -75,12 +75,7 @@ fn conditional_binomials(stream: &mut Xoshiro256PlusPlus, counts: &[u64], mut ta
     let total: u64 = counts.iter().sum();
     let (mut open, mut rest) = (total, total);
     for (cell, &count) in counts.iter().enumerate() {
-        let drawn = if count == rest {
-            open
-        } else {
-            let share = count as f64 / rest as f64;
-            Binomial::new(open, share).expect("a share of a positive rest lies in [0, 1]").sample(stream)
-        };
+        let drawn = if count == rest { open } else { binomial(stream, open, count as f64 / rest as f64) };
         take(cell, drawn);
         open -= drawn;
         rest -= count;

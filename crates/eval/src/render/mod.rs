@@ -162,10 +162,10 @@ fn details(out: &mut String, evaluation: &Evaluation, ledger: &str) {
     groups(out, "profile", &evaluation.by_profile);
     groups(out, "host", &evaluation.by_host);
     confusion(out, &evaluation.confusion);
-    out.push_str("\nuntested cells and coverage\n");
     if ledger.trim().is_empty() {
-        out.push_str("  none reported\n");
+        return;
     }
+    out.push_str("\nuntested cells and coverage\n");
     for line in ledger.lines().filter(|line| !line.trim().is_empty()) {
         out.push_str("  ");
         out.push_str(&printable(line.trim_end(), WIDTH - 2));

@@ -59,31 +59,29 @@ fn write(path: &std::path::Path, change: impl Fn(&mut DataFrame)) {
 
 #[test]
 fn a_well_formed_table_that_breaks_a_rule_is_refused_with_the_reason() {
-    type Change = fn(&mut DataFrame);
-    let cases: [(Change, &str); 7] = [
-        (|f| drop(f.drop_in_place("episode").unwrap()), "no column `episode`"),
-        (
-            |f| drop(f.with_column(Column::new("x\u{1b}[2J".into(), vec![1i64; f.height()])).unwrap()),
-            "`x[2J` is unknown",
-        ),
-        (
-            |f| drop(f.with_column(Column::new("p_clean".into(), vec![f32::NAN; f.height()])).unwrap()),
-            "probability NaN",
-        ),
-        (|f| drop(f.with_column(Column::new("p_clean".into(), vec![0.5f64; f.height()])).unwrap()), "reading"),
-        (|f| drop(f.with_column(Column::new("label".into(), vec!["nope"; f.height()])).unwrap()), "label `nope`"),
-        (|f| drop(f.with_column(Column::new("side".into(), vec!["left"; f.height()])).unwrap()), "side `left`"),
-        (
-            |f| drop(f.with_column(Column::new("t0_ns".into(), vec![None::<i64>; f.height()])).unwrap()),
-            "`t0_ns` has no value",
-        ),
+    type Values = fn(usize) -> Series;
+    let cases: [(&str, Values, &str); 6] = [
+        ("x\u{1b}[2J", |n| Series::new("".into(), vec![1i64; n]), "`x[2J` is unknown"),
+        ("p_clean", |n| Series::new("".into(), vec![f32::NAN; n]), "probability NaN"),
+        ("p_clean", |n| Series::new("".into(), vec![0.5f64; n]), "reading"),
+        ("label", |n| Series::new("".into(), vec!["nope"; n]), "label `nope`"),
+        ("side", |n| Series::new("".into(), vec!["left"; n]), "side `left`"),
+        ("t0_ns", |n| Series::new("".into(), vec![None::<i64>; n]), "`t0_ns` has no value"),
     ];
     let (_folder, path) = folder();
-    for (change, expected) in cases {
-        write(&path, change);
+    for (name, values, expected) in cases {
+        write(&path, |frame| {
+            let column = values(frame.height()).with_name(name.into());
+            frame.with_column(column.into_column()).unwrap();
+        });
         let error = Predictions::read_parquet(&path).unwrap_err().to_string();
         assert!(error.contains(expected), "{error} lacks {expected}");
     }
+    write(&path, |frame| {
+        frame.drop_in_place("episode").unwrap();
+    });
+    let error = Predictions::read_parquet(&path).unwrap_err().to_string();
+    assert!(error.contains("no column `episode`"), "{error}");
 }
 
 #[test]
