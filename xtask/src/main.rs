@@ -8,6 +8,7 @@ mod ci;
 mod forward;
 mod tidy;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -23,8 +24,9 @@ cargo xtask <command>
 ";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // A word that is not UTF-8 can only be a path for the binary.
+    let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap_or("")).collect();
     match words.as_slice() {
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");
@@ -33,8 +35,8 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
         ["bench", rest @ ..] => bench::run(rest),
-        ["--help-stakeout"] => forward::run(&["--help"]),
-        words => forward::run(words),
+        ["--help-stakeout"] => forward::run(&["--help".into()]),
+        _ => forward::run(&arguments),
     }
 }
 

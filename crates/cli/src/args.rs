@@ -148,11 +148,11 @@ pub(crate) struct What {
 #[command(after_help = "Example:\n  stakeout split stores/sim --split leave-one-host-out")]
 pub(crate) struct Split {
     /// The store (default: the embedded simulated one)
-    #[arg(value_name = "STORE")]
+    #[arg(value_name = "STORE", conflicts_with = "store")]
     pub(crate) path: Option<PathBuf>,
-    /// Recipe: host, sample, time, given, leave-one-host-out, leave-one-sample-out
-    #[arg(long = "split", value_name = "R", default_value = "host")]
-    pub(crate) recipe: String,
+    /// Recipe: host (the default), sample, time, given, leave-one-host-out, leave-one-sample-out
+    #[arg(long = "split", value_name = "R")]
+    pub(crate) recipe: Option<String>,
     #[command(flatten)]
     pub(crate) what: What,
 }
@@ -207,7 +207,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Continue an interrupted run, bit for bit
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "recipe", "out", "config", "set", "store"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "recipe", "out", "config", "set", "store", "seed", "view", "degraded", "device", "force", "refit_all"])]
     pub(crate) resume: Option<PathBuf>,
     /// Start over in a run directory that is there already
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! How a command ends.
 
-use std::io;
+use std::path::PathBuf;
+use std::{fmt, io};
 
 use stakeout_core::ModelError;
 use stakeout_trainer::TrainError;
@@ -38,11 +39,29 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
+/// Context of an error in the middle of a run: where it can be continued.
+#[derive(Debug)]
+pub(crate) struct Resumable(pub(crate) PathBuf);
+
+impl fmt::Display for Resumable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "training into {}", self.0.display())
+    }
+}
+
 /// Prints an error with its causes and says which exit code it deserves.
 pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     let exit = classify(error);
     if exit == Exit::Interrupted {
-        eprintln!("interrupted: the state was saved; continue with `stakeout train --resume DIR`");
+        match error.downcast_ref::<Resumable>() {
+            Some(Resumable(path)) => {
+                eprintln!(
+                    "interrupted: the state was saved; continue with `stakeout train --resume {}`",
+                    path.display()
+                );
+            }
+            None => eprintln!("interrupted: nothing was written"),
+        }
         return exit;
     }
     let mut previous = String::new();
@@ -65,7 +84,7 @@ pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     exit
 }
 
-/// A missing file is bad input; any other word of the file system, and a library that failed, is not the user's doing.
+/// A missing file and one that is not text are bad input; any other word of the file system, and a library that failed, is not the user's doing.
 fn classify(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         let model = match cause.downcast_ref::<TrainError>() {
@@ -77,7 +96,10 @@ fn classify(error: &anyhow::Error) -> Exit {
             Some(ModelError::Foreign { .. }) => return Exit::Internal,
             _ => {}
         }
-        if cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() != io::ErrorKind::NotFound) {
+        if cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData))
+        {
             return Exit::Internal;
         }
     }

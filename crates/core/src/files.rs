@@ -5,6 +5,9 @@ use std::path::Path;
 
 use crate::CoreError;
 
+/// How the names of temporary files begin. A killed process leaves one behind; whoever owns the folder may remove it.
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
 /// Writes a file through a temporary one in the same folder: write, sync, rename, sync the folder.
 ///
 /// # Errors
@@ -26,7 +29,7 @@ pub fn write_atomic_with(
         _ => Path::new("."),
     };
     let failed = |source| CoreError::io("writing", path, source);
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(failed)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder).map_err(failed)?;
     {
         let mut buffered = std::io::BufWriter::with_capacity(1 << 16, file.as_file_mut());
         write(&mut buffered).and_then(|()| buffered.flush()).map_err(failed)?;

@@ -100,6 +100,8 @@ pub struct RunInfo {
     pub schema_hash: String,
     /// Version of the code.
     pub code_version: String,
+    /// Digest of all settings: an edited file is not continued.
+    pub settings: String,
     /// The seed that the recipe drew its folds with.
     pub split_seed: u64,
     /// The fold of this directory, where a recipe has many.
@@ -314,12 +316,12 @@ pub fn commented_default(
          \n\
          # Absent keys come from the corpus; the built-in corpus has these.\n\
          [window]\n\
-         seconds = 10\n\
-         stride_seconds = 5\n\
-         steps = 20\n\
-         max_per_episode = 0        # 0 = all\n\
-         partial = \"drop\"           # or \"mask\"\n\
-         statistics = [\"mean\", \"std\", \"p95\", \"slope\", \"zero_share\"]\n\
+         # seconds = 10\n\
+         # stride_seconds = 5\n\
+         # steps = 20\n\
+         # max_per_episode = 0        # 0 = all\n\
+         # partial = \"drop\"           # or \"mask\"\n\
+         # statistics = [\"mean\", \"std\", \"p95\", \"slope\", \"zero_share\"]\n\
          \n\
          [intervals]\n\
          resamples = {resamples}\n\
@@ -327,7 +329,7 @@ pub fn commented_default(
          \n\
          [split]\n{split}\n\
          \n\
-         [model.{kind}]\n{own}\n{train}",
+         [model.\"{kind}\"]\n{own}\n{train}",
         view = defaults.view,
         split = recipe_defaults.trim(),
         own = own.trim(),
@@ -365,7 +367,7 @@ fn parse_value(text: &str) -> toml::Value {
         .unwrap_or_else(|| toml::Value::String(text.to_owned()))
 }
 
-/// Sets a dotted key. The part after `model.` is one key up to the last dot, so that `model.acme/x.depth` works.
+/// Sets a dotted key.
 fn set(table: &mut toml::Table, path: &str, value: toml::Value) -> Result<(), String> {
     let (key, rest) = match path.split_once('.') {
         None => (path, None),

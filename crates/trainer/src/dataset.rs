@@ -33,6 +33,10 @@ pub struct Account {
     pub rows_dropped: BTreeMap<String, u64>,
     /// Windows cut.
     pub windows_cut: u64,
+    /// Windows without a single observed value, among those cut.
+    pub windows_empty: u64,
+    /// Cumulative counters that fell: the rate across is missing.
+    pub counter_resets: u64,
     /// Windows that carry a label and belong to no calibration stretch.
     pub windows_labelled: u64,
     /// Windows of calibration stretches: in no side, under any scaler.
@@ -44,6 +48,36 @@ pub struct Account {
 }
 
 impl Account {
+    pub(crate) fn of(corpus: &Corpus) -> Self {
+        let labels = if corpus.label_rules.is_empty() { "unjustified" } else { "checked against events" };
+        Self { labels: labels.into(), ..Self::default() }
+    }
+
+    /// Counts an episode: its verdict, its rows, and the windows that its cut left out.
+    pub(crate) fn add(&mut self, swept: &Swept) {
+        let Swept { examined, cut } = swept;
+        *self.episodes.entry(examined.verdict.name().to_owned()).or_default() += 1;
+        self.rows_read += examined.rows.read;
+        for (reason, n) in &examined.rows.dropped {
+            self.drop_rows(reason.name(), *n);
+        }
+        let Some((_, cut, _)) = cut else {
+            self.episodes_left_out += 1;
+            self.drop_rows("episode left out", examined.rows.used);
+            return;
+        };
+        let outside = cut.counts.rows_outside_span + cut.counts.rows_outside_windows;
+        // Rows of labels and events are used too, and rows of channels that the view hides reach no trace.
+        self.rows_used += examined.rows.used - outside;
+        self.drop_rows("outside the observed span", cut.counts.rows_outside_span);
+        self.drop_rows("in no window", cut.counts.rows_outside_windows);
+        self.windows_cut += cut.t0_ns.len() as u64;
+        self.windows_empty += cut.counts.windows_empty;
+        self.counter_resets += cut.counts.counter_resets;
+        self.drop_windows("partial last window", cut.counts.partial_dropped);
+        self.drop_windows("beyond max_per_episode", cut.counts.windows_over_maximum);
+    }
+
     fn drop_rows(&mut self, reason: &str, n: u64) {
         if n > 0 {
             *self.rows_dropped.entry(reason.to_owned()).or_default() += n;
@@ -318,7 +352,6 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(corpus: &Corpus, schema: &'a Schema) -> Self {
-        let labels = if corpus.label_rules.is_empty() { "unjustified" } else { "checked against events" };
         Self {
             schema,
             calibration: corpus.calibration,
@@ -332,51 +365,34 @@ impl<'a> Builder<'a> {
                 ..SampleIndex::default()
             },
             interned: Default::default(),
-            account: Account { labels: labels.into(), ..Account::default() },
+            account: Account::of(corpus),
         }
     }
 
     fn add(&mut self, swept: Swept) {
-        let Swept { examined, cut } = swept;
-        let account = &mut self.account;
-        *account.episodes.entry(examined.verdict.name().to_owned()).or_default() += 1;
-        account.rows_read += examined.rows.read;
-        for (reason, n) in &examined.rows.dropped {
-            account.drop_rows(reason.name(), *n);
-        }
-        let Some((info, cut, onset_ns)) = cut else {
-            account.episodes_left_out += 1;
-            account.drop_rows("episode left out", examined.rows.used);
-            return;
-        };
-        account.rows_used += examined.rows.used;
-        account.windows_cut += cut.t0_ns.len() as u64;
-        account.drop_windows("partial last window", cut.counts.partial_dropped);
-        account.drop_windows("beyond max_per_episode", cut.counts.windows_over_maximum);
-        let stretch_end = match self.calibration {
-            Calibration::None => i64::MIN,
-            Calibration::Declared => {
-                if info.calibration {
-                    i64::MAX
-                } else {
-                    i64::MIN
-                }
-            }
+        self.account.add(&swept);
+        let Some((info, cut, onset_ns)) = swept.cut else { return };
+        // The stretch is [start, end): windows inside it are calibration, windows across an end are in nothing.
+        let stretch = match self.calibration {
+            Calibration::None => None,
+            Calibration::Declared => info.calibration.then_some((i64::MIN, i64::MAX)),
             Calibration::First { ns } => {
                 // Episodes come in the order of their ids, which begin with their start time.
                 let start = *self.host_start.entry(info.host.clone()).or_insert(info.span.0);
-                start.saturating_add(ns)
+                Some((start, start.saturating_add(ns)))
             }
         };
         let mut episode = None;
         for window in 0..cut.t0_ns.len() {
             let t0_ns = cut.t0_ns[window];
             let end = t0_ns.saturating_add(self.schema.window.length_ns);
-            if end <= stretch_end {
+            let inside = stretch.is_some_and(|stretch| stretch.0 <= t0_ns && end <= stretch.1);
+            let across = stretch.is_some_and(|stretch| stretch.0 < end && t0_ns < stretch.1);
+            if inside {
                 self.clean.push(&cut, window, self.schema);
                 self.clean_hosts.push(info.host.clone());
                 self.account.windows_calibration += 1;
-            } else if t0_ns < stretch_end {
+            } else if across {
                 self.account.drop_windows("across the end of a calibration stretch", 1);
             } else if let Some(label) = cut.labels[window] {
                 let episode = *episode.get_or_insert_with(|| self.intern_episode(&info, onset_ns));
@@ -384,7 +400,7 @@ impl<'a> Builder<'a> {
                 self.index.windows.push(WindowKey { episode, t0_ns, label, digest: cut.digests[window] });
                 self.account.windows_labelled += 1;
             } else {
-                self.account.drop_windows("unlabelled", 1);
+                self.account.drop_windows("without a label at the centre", 1);
             }
         }
     }

@@ -30,13 +30,14 @@ pub(crate) struct Fitted {
 impl Cell<'_> {
     /// Rows that fit weights: training rows, joined by the validation rows when the estimator chooses nothing on them.
     pub(crate) fn train_rows(&self) -> Vec<usize> {
+        let chooses = self.estimator.needs_validation();
+        if self.experiment.refit_all {
+            // Every row that chooses nothing, those that the recipe puts in no side included.
+            let choose = if chooses { self.fold.validation() } else { &[] };
+            return (0..self.fold.rows()).filter(|row| choose.binary_search(row).is_err()).collect();
+        }
         let mut rows = self.fold.train().to_vec();
-        if self.experiment.refit_all && !self.estimator.needs_validation() {
-            rows = (0..self.fold.rows()).collect();
-        } else if self.experiment.refit_all {
-            rows.extend_from_slice(self.fold.test());
-            rows.sort_unstable();
-        } else if !self.estimator.needs_validation() {
+        if !chooses {
             rows.extend_from_slice(self.fold.validation());
             rows.sort_unstable();
         }

@@ -6,8 +6,8 @@
 //! Invariants:
 //! * the test side chooses nothing: scaler, class weights and epochs see the training side (and validation) alone, and
 //!   calibration stretches are in no side;
-//! * a run directory is locked while it is written, its `metrics.json` is written last, and no file of it is written in
-//!   place;
+//! * a run directory is locked while it is written, its `metrics.json` is written last, and every file but the
+//!   growing `history.jsonl` appears whole or not at all;
 //! * the same settings, data and seed give the same bytes in every file but `timing.json`.
 //!
 //! ```no_run
@@ -33,5 +33,5 @@ pub use config::{ClassWeights, Experiment, RunInfo, ScalerChoice, Seeds};
 pub use dataset::{Account, Dataset, Reading};
 pub use error::TrainError;
 pub use observe::{Progress, Quiet};
-pub use run::{CellResult, Origin, Outcome, Request, RunSummary};
+pub use run::{CellResult, Origin, Outcome, Request, RunSummary, TrainedOn};
 pub use rundir::{Existing, RunDir};

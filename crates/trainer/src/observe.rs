@@ -29,6 +29,7 @@ impl Progress for Quiet {
     fn say(&self, _text: &str) {}
 }
 
+const STATE: &str = "state.stk";
 const STATE_MAGIC: &[u8; 8] = b"STKSTATE";
 const HEADER: usize = 8 + 8 + 8;
 const DIGEST: usize = 32;
@@ -56,7 +57,7 @@ impl<'a> RunObserver<'a> {
         cancel: &'a AtomicBool,
     ) -> Result<RunObserver<'a>, TrainError> {
         let history_path = folder.join("history.jsonl");
-        let state_path = folder.join("state.stk");
+        let state_path = folder.join(STATE);
         let kept = read_state(&state_path)?;
         let (length, state) = kept.map_or((0, None), |(length, state)| (length, Some(state)));
         let io = |source| TrainError::io("opening", &history_path, source);
@@ -88,13 +89,19 @@ impl<'a> RunObserver<'a> {
         &self.notes
     }
 
-    /// The fit is done: the history is on disk, the state is no longer needed.
+    /// The fit is done: brings the history to the disk.
     pub(crate) fn finish(mut self) -> Result<(), TrainError> {
         self.sync_history().map_err(TrainError::Core)?;
-        match std::fs::remove_file(&self.state_path) {
+        Ok(())
+    }
+
+    /// Removes the state of a finished cell. Only after its result is written: a kill in between costs nothing.
+    pub(crate) fn forget(folder: &Path) -> Result<(), TrainError> {
+        let path = folder.join(STATE);
+        match std::fs::remove_file(&path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(TrainError::io("removing", &self.state_path, error)),
+            Err(error) => Err(TrainError::io("removing", &path, error)),
         }
     }
 
@@ -203,6 +210,7 @@ mod tests {
         assert_eq!(second.load_state().unwrap().as_deref(), Some(&b"after one"[..]));
         second.epoch(&record(2)).unwrap();
         second.finish().unwrap();
+        RunObserver::forget(folder.path()).unwrap();
         let history = std::fs::read_to_string(folder.path().join("history.jsonl")).unwrap();
         assert_eq!(history.lines().count(), 2);
         assert!(!folder.path().join("state.stk").exists());

@@ -1,12 +1,12 @@
 //! From a data set, a model and a recipe to a run on disk: every fold with every seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use stakeout_core::{ModelEntry, ModelError};
+use stakeout_core::{EpisodeRef, Estimator, ModelEntry, ModelError, SampleIndex, Side};
 use stakeout_eval::bootstrap::Plan;
 use stakeout_eval::{Metrics, Predictions, Run, Summary, TrainSide, Unit};
 use stakeout_splits::{Fold, Ledger, Separates, Split};
@@ -62,14 +62,59 @@ pub struct CellResult {
     pub metrics: Option<Metrics>,
     /// The training side.
     pub train: TrainSide,
-    /// The coverage table profile × host × phase.
-    pub ledger: Ledger,
+    /// Hosts and sample hashes of the training side.
+    pub trained_on: TrainedOn,
+    /// The coverage table profile × host × phase; absent where nothing was tested.
+    pub ledger: Option<Ledger>,
     /// Rows and windows read, used, and dropped with the reason.
     pub rows: Account,
     /// Windows of the index that are in no side of this fold, by reason.
     pub windows_in_no_side: BTreeMap<String, usize>,
     /// What the recipe and the fit say about themselves.
     pub remarks: Vec<String>,
+}
+
+/// Who a model was trained on: what a later test must not meet again unsaid.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TrainedOn {
+    /// Names of hosts.
+    pub hosts: BTreeSet<String>,
+    /// Names of samples.
+    pub samples: BTreeSet<String>,
+    /// Hashes of samples, where known.
+    pub sample_sha256: BTreeSet<String>,
+}
+
+impl TrainedOn {
+    fn of(index: &SampleIndex, rows: &[usize]) -> Self {
+        let mut trained_on = Self::default();
+        for &row in rows {
+            let episode = index.episode_of(row);
+            trained_on.hosts.insert(index.hosts[episode.host as usize].clone());
+            trained_on.samples.insert(index.samples[episode.sample as usize].clone());
+            trained_on.sample_sha256.extend(episode.sample_sha256.clone());
+        }
+        trained_on
+    }
+
+    /// What another data set shares with the training side, as sentences.
+    pub fn shared_with(&self, index: &SampleIndex) -> Vec<String> {
+        let hosts = index.hosts.iter().filter(|host| self.hosts.contains(*host)).count();
+        let known = |episode: &EpisodeRef| match &episode.sample_sha256 {
+            Some(hash) => self.sample_sha256.contains(hash),
+            None => self.samples.contains(&index.samples[episode.sample as usize]),
+        };
+        let episodes = index.episodes.iter().filter(|episode| known(episode)).count();
+        let mut notes = Vec::new();
+        if hosts > 0 {
+            notes.push(format!("{hosts} of {} hosts have names that the model was trained on", index.hosts.len()));
+        }
+        if episodes > 0 {
+            let all = index.episodes.len();
+            notes.push(format!("{episodes} of {all} episodes run samples that the model was trained on"));
+        }
+        notes
+    }
 }
 
 /// The result of many folds or seeds: `summary.json`.
@@ -136,7 +181,7 @@ impl Request<'_> {
         Ok((self.model.configure)(&config)?.config())
     }
 
-    fn origin(&self) -> Origin {
+    fn origin(&self, estimator: &dyn Estimator) -> Origin {
         let experiment = self.experiment;
         let scaler = match experiment.scaler {
             crate::ScalerChoice::None => "none",
@@ -151,7 +196,12 @@ impl Request<'_> {
             recipe: experiment.recipe.clone(),
             view: experiment.view.to_string(),
             scaler: scaler.into(),
-            selection: "settings fixed before the run; epochs or rounds chosen on the validation side".into(),
+            selection: if estimator.needs_validation() {
+                "settings fixed before the run; the epoch or round as the remarks say, by the validation side alone"
+            } else {
+                "settings fixed before the run; nothing was chosen, validation rows were trained on"
+            }
+            .into(),
             corpus: self.dataset.corpus.clone(),
             simulated: self.dataset.simulated,
             data_digest: self.dataset.digest.clone(),
@@ -179,9 +229,11 @@ impl Request<'_> {
                 }
                 let path = rundir::cell(dir.path(), fold.name(), seed, single);
                 std::fs::create_dir_all(&path).map_err(|e| TrainError::io("making", &path, e))?;
+                rundir::remove_leftovers(&path)?;
                 if path.join(METRICS).exists() {
                     let result: CellResult = rundir::read_json(&path.join(METRICS))?;
                     progress.say(&format!("kept {} (finished before)", path.display()));
+                    RunObserver::forget(&path)?;
                     scored.push((
                         fold.name(),
                         seed,
@@ -205,7 +257,11 @@ impl Request<'_> {
                 cells.push(result);
             }
         }
-        let summary = if single || self.experiment.refit_all { None } else { Some(self.summarise(&folds, &scored)?) };
+        let summary = if single || self.experiment.refit_all {
+            None
+        } else {
+            Some(self.summarise(&folds, &scored, &*(self.model.configure)(&config)?)?)
+        };
         if let Some(summary) = &summary {
             rundir::write_json(&dir.path().join(SUMMARY), summary)?;
         }
@@ -232,21 +288,22 @@ impl Request<'_> {
         let mut remarks = fold.notes().to_vec();
         remarks.extend(observer.notes().iter().cloned());
         if self.experiment.refit_all {
-            remarks.push(
-                "fitted on all rows but the validation side, tested on none: no score says how good it is".into(),
-            );
+            let but = if estimator.needs_validation() { " but the validation side, which chose the epoch" } else { "" };
+            remarks.push(format!("fitted on all rows{but}; tested on none: no score says how good it is"));
         }
+        let dropped = if tested { fold.dropped() } else { &[] };
         let result = CellResult {
-            origin: self.origin(),
+            origin: self.origin(&*estimator),
             fold: fold.name().to_owned(),
             held_out: if tested { fold.held_out().to_vec() } else { Vec::new() },
             seed,
             tested,
             metrics,
             train: fitted.train.clone(),
-            ledger: Ledger::new(&self.dataset.index, fold, self.recipe.min_cell())?,
+            trained_on: TrainedOn::of(&self.dataset.index, &cell.train_rows()),
+            ledger: tested.then(|| Ledger::new(&self.dataset.index, fold, self.recipe.min_cell())).transpose()?,
             rows: self.dataset.account.clone(),
-            windows_in_no_side: fold.dropped().iter().map(|d| (d.reason.clone(), d.rows.len())).collect(),
+            windows_in_no_side: dropped.iter().map(|d| (d.reason.clone(), d.rows.len())).collect(),
             remarks,
         };
         fitted.checkpoint.write(&path.join(CHECKPOINT))?;
@@ -256,6 +313,7 @@ impl Request<'_> {
         rundir::write_json(&path.join(TIMING), &timing)?;
         observer.finish()?;
         rundir::write_json(&path.join(METRICS), &result)?;
+        RunObserver::forget(path)?;
         Ok((fitted, result))
     }
 
@@ -264,21 +322,33 @@ impl Request<'_> {
         Plan { resamples: intervals.resamples, level: intervals.level, seed }
     }
 
+    /// Brings the cells together. Where hosts (or a later time) are held out, every test host counts on its own,
+    /// however many of them one fold holds.
     fn summarise(
         &self,
         folds: &[Fold],
         scored: &[(&str, u64, Predictions, TrainSide)],
+        estimator: &dyn Estimator,
     ) -> Result<RunSummary, TrainError> {
-        let unit = match folds.first().map(Fold::test_by) {
-            Some(Separates::Samples) => Unit::Sample,
-            _ => Unit::Host,
-        };
-        let runs: Vec<Run<'_>> = scored
+        let by_sample = folds.first().is_some_and(|fold| fold.test_by() == Separates::Samples);
+        let mut parts: Vec<(String, u64, Predictions, &TrainSide)> = Vec::new();
+        for (fold, seed, predictions, train) in scored {
+            let mut groups: BTreeMap<&str, Predictions> = BTreeMap::new();
+            for row in predictions.rows_of(Side::Test) {
+                let row = predictions.row(row);
+                let group = if by_sample { *fold } else { row.host };
+                let part = groups.entry(group).or_insert_with(|| Predictions::new(predictions.classes().clone()));
+                part.push(&row)?;
+            }
+            parts.extend(groups.into_iter().map(|(group, part)| (group.to_owned(), *seed, part, train)));
+        }
+        let runs: Vec<Run<'_>> = parts
             .iter()
             .map(|(held_out, seed, predictions, train)| Run { held_out, seed: *seed, predictions, train })
             .collect();
-        let plan = self.plan(self.experiment.seed.list().first().copied().unwrap_or_default());
-        Ok(RunSummary { origin: self.origin(), summary: stakeout_eval::summary(&runs, unit, &plan)? })
+        let unit = if by_sample { Unit::Sample } else { Unit::Host };
+        let summary = stakeout_eval::summary(&runs, unit, &self.plan(self.experiment.split_seed()))?;
+        Ok(RunSummary { origin: self.origin(estimator), summary })
     }
 
     fn write_experiment(
@@ -299,6 +369,7 @@ impl Request<'_> {
             data_digest: self.dataset.digest.clone(),
             schema_hash: self.dataset.schema.hash().as_str().to_owned(),
             code_version: env!("CARGO_PKG_VERSION").into(),
+            settings: rundir::settings_digest(self.model.kind.as_str(), self.experiment, config),
             split_seed: self.experiment.split_seed(),
             fold: cell.map(|(fold, _)| fold.to_owned()),
         });

@@ -26,6 +26,7 @@ pub const SUMMARY: &str = "summary.json";
 /// The only file with wall-clock figures.
 pub const TIMING: &str = "timing.json";
 const LOCK: &str = ".lock";
+const TAKEN: &str = "it is there already: continue it with --resume, start over with --force, or choose another --out";
 
 /// What may happen to a directory that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,24 +54,15 @@ impl RunDir {
     /// another process.
     pub fn open(path: &Path, existing: Existing) -> Result<Self, TrainError> {
         let io = |source| TrainError::io("making", path, source);
-        let there = path.join(EXPERIMENT).exists();
-        if path.exists()
-            && !there
-            && fs::read_dir(path).map_err(io)?.any(|entry| entry.is_ok_and(|e| e.file_name() != LOCK))
-        {
+        // Looked at before anything is made in it, and again under the lock.
+        let foreign = |entry: std::io::Result<fs::DirEntry>| {
+            entry.is_ok_and(|e| e.file_name() != LOCK && !is_leftover(&e.file_name()))
+        };
+        if path.exists() && !is_run(path) && fs::read_dir(path).map_err(io)?.any(foreign) {
             return Err(TrainError::run(path, "it is there and is no run: choose another --out"));
         }
-        match existing {
-            Existing::Refuse if there => {
-                return Err(TrainError::run(
-                    path,
-                    "it is there already: continue it with --resume, start over with --force, or choose another --out",
-                ));
-            }
-            Existing::Continue if !there => {
-                return Err(TrainError::run(path, format!("there is no {EXPERIMENT} to continue from")));
-            }
-            _ => {}
+        if existing == Existing::Continue && !is_run(path) {
+            return Err(TrainError::run(path, format!("there is no {EXPERIMENT} to continue from")));
         }
         fs::create_dir_all(path).map_err(io)?;
         let lock_path = path.join(LOCK);
@@ -81,10 +73,23 @@ impl RunDir {
             Err(fs::TryLockError::Error(error)) => return Err(TrainError::io("locking", &lock_path, error)),
         }
         let dir = Self { path: path.to_owned(), _lock: lock };
+        let there = is_run(path);
+        if existing == Existing::Refuse && there {
+            return Err(TrainError::run(path, TAKEN));
+        }
+        remove_leftovers(path)?;
         if existing == Existing::Replace && there {
             dir.clear()?;
         }
         Ok(dir)
+    }
+
+    /// Says early that a directory cannot take a new run; [`RunDir::open`] looks again.
+    ///
+    /// # Errors
+    /// [`TrainError::Run`] when it holds a run.
+    pub fn check_free(path: &Path) -> Result<(), TrainError> {
+        if is_run(path) { Err(TrainError::run(path, TAKEN)) } else { Ok(()) }
     }
 
     /// The directory.
@@ -92,9 +97,8 @@ impl RunDir {
         &self.path
     }
 
-    /// Removes the files that runs are made of, and nothing else.
+    /// Removes the files that runs are made of, and nothing else; the root last, so that what is left is still a run.
     fn clear(&self) -> Result<(), TrainError> {
-        clear_cell(&self.path)?;
         for fold in folders(&self.path, "fold-")? {
             for seed in folders(&fold, "seed-")? {
                 clear_cell(&seed)?;
@@ -102,8 +106,28 @@ impl RunDir {
             }
             fs::remove_dir(&fold).map_err(|e| TrainError::io("removing", &fold, e))?;
         }
-        Ok(())
+        clear_cell(&self.path)
     }
+}
+
+fn is_run(path: &Path) -> bool {
+    path.join(EXPERIMENT).exists()
+}
+
+/// A temporary file of a write that a kill cut short.
+fn is_leftover(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy().starts_with(files::TEMPORARY_PREFIX)
+}
+
+/// Removes what killed writes left in a folder that this process has locked.
+pub(crate) fn remove_leftovers(path: &Path) -> Result<(), TrainError> {
+    for entry in fs::read_dir(path).map_err(|e| TrainError::io("reading", path, e))? {
+        let entry = entry.map_err(|e| TrainError::io("reading", path, e))?;
+        if is_leftover(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            fs::remove_file(entry.path()).map_err(|e| TrainError::io("removing", &entry.path(), e))?;
+        }
+    }
+    Ok(())
 }
 
 /// The sub-folders of a folder whose name begins so, sorted.
@@ -120,8 +144,9 @@ fn folders(path: &Path, prefix: &str) -> Result<Vec<PathBuf>, TrainError> {
 }
 
 fn clear_cell(path: &Path) -> Result<(), TrainError> {
-    // The result goes first: a half-removed run must not look finished.
-    for name in [METRICS, SUMMARY, EXPERIMENT, CHECKPOINT, PREDICTIONS, TIMING, "history.jsonl", "state.stk"] {
+    remove_leftovers(path)?;
+    // The result goes first and the settings last: a half-removed run looks neither finished nor foreign.
+    for name in [METRICS, SUMMARY, CHECKPOINT, PREDICTIONS, TIMING, "history.jsonl", "state.stk", EXPERIMENT] {
         let file = path.join(name);
         match fs::remove_file(&file) {
             Ok(()) => {}
@@ -137,14 +162,20 @@ pub fn cell(root: &Path, fold: &str, seed: u64, single: bool) -> PathBuf {
     if single { root.to_owned() } else { root.join(format!("fold-{fold}")).join(format!("seed-{seed}")) }
 }
 
-/// The default name of a run: `<model>-<recipe>-<view>-<seed>-<hash8>`; the hash is over everything that decides it.
-pub fn default_name(model: &str, experiment: &Experiment, model_config: &serde_json::Value, digest: &str) -> String {
-    let seeds: Vec<String> = experiment.seed.list().iter().map(u64::to_string).collect();
+/// Digest of all settings of a run with the complete configuration of its model.
+pub fn settings_digest(model: &str, experiment: &Experiment, model_config: &serde_json::Value) -> String {
     let mut decides = experiment.clone();
     decides.run = None;
+    decides.train.clear(); // part of the model's own section
     decides.model = serde_json::Map::from_iter([(model.to_owned(), model_config.clone())]);
-    let text = serde_json::to_string(&decides).unwrap_or_default() + digest;
-    let hash = blake3::hash(text.as_bytes()).to_hex();
+    let text = serde_json::to_string(&decides).unwrap_or_default();
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// The default name of a run: `<model>-<recipe>-<view>-<seed>-<hash8>`; the hash is over everything that decides it.
+pub fn default_name(model: &str, experiment: &Experiment, model_config: &serde_json::Value, data: &str) -> String {
+    let seeds: Vec<String> = experiment.seed.list().iter().map(u64::to_string).collect();
+    let hash = blake3::hash((settings_digest(model, experiment, model_config) + data).as_bytes()).to_hex();
     let plain = |name: &str| name.replace('/', "_");
     format!("{}-{}-{}-{}-{}", plain(model), plain(&experiment.recipe), experiment.view, seeds.join("+"), &hash[..8])
 }

@@ -18,7 +18,7 @@ use stakeout_telemetry::Store;
 use crate::dataset::{calibration_windows, sweep};
 use crate::fit::{host_clean, hosts, score};
 use crate::rundir::{self, CHECKPOINT, METRICS};
-use crate::{CellResult, Dataset, Experiment, Progress, Reading, TrainError};
+use crate::{Account, CellResult, Dataset, Experiment, Progress, Reading, TrainError};
 
 /// A stored run: one cell with its model.
 pub struct StoredRun {
@@ -52,6 +52,9 @@ impl StoredRun {
             return Err(TrainError::run(path, why));
         }
         let (header, model) = Checkpoint::load(&path.join(CHECKPOINT), registry, device)?;
+        if !path.join(METRICS).exists() {
+            return Err(TrainError::run(path, format!("there is no {METRICS}: it was not finished, use --resume")));
+        }
         Ok(Self { experiment, result: rundir::read_json(&path.join(METRICS))?, header, model })
     }
 
@@ -92,18 +95,29 @@ impl StoredRun {
         progress: &dyn Progress,
         cancel: &AtomicBool,
     ) -> Result<(Metrics, Dataset), TrainError> {
+        if !self.header.tested {
+            return Err(TrainError::Data(
+                "this model was fitted on all rows and has no test side: give another store as a second argument"
+                    .into(),
+            ));
+        }
         let dataset = Dataset::open(store, &Reading::of(&self.experiment, self.inputs()), progress, cancel)?;
         self.header.schema.check_same(&dataset.schema)?;
         let fold = self.fold(&dataset, recipes)?;
-        let metrics = self.metrics(&dataset, &self.header.scaler, fold.name(), fold.test())?;
+        // Where validation rows were trained on, the run has no predictions of them.
+        let chose = self.result.metrics.as_ref().is_some_and(|metrics| metrics.n_windows.validation > 0);
+        let validation = if chose { fold.validation() } else { &[] };
+        let sides = [(Side::Validation, validation), (Side::Test, fold.test())];
+        let metrics = self.metrics(&dataset, &self.header.scaler, fold.name(), &sides)?;
         Ok((metrics, dataset))
     }
 
     /// Scores all labelled windows of another store. A host-clean scaler reads that store's own calibration stretches.
-    /// Also says which of its samples the run was trained on, where hashes are known.
+    /// Hosts and samples that the run was trained on too are named in the notes.
     ///
     /// # Errors
-    /// When the store's channels, classes or windows are not the model's.
+    /// When the store's channels, classes or windows are not the model's, or it is the store that the run was trained
+    /// on.
     pub fn score_store(
         &self,
         store: &Path,
@@ -120,25 +134,39 @@ impl StoredRun {
             }
             fitted => fitted,
         };
+        if dataset.digest == self.result.origin.data_digest {
+            return Err(TrainError::Data(
+                "this is the store that the run was trained on: leave it out to score the run's own test side".into(),
+            ));
+        }
         let rows: Vec<usize> = (0..dataset.index.len()).collect();
-        let metrics = self.metrics(&dataset, scaler, "all", &rows)?;
+        let mut metrics = self.metrics(&dataset, scaler, "all", &[(Side::Test, &rows)])?;
+        metrics.notes.extend(self.result.trained_on.shared_with(&dataset.index));
         Ok((metrics, dataset))
     }
 
-    fn metrics(&self, dataset: &Dataset, scaler: &Scaler, fold: &str, rows: &[usize]) -> Result<Metrics, TrainError> {
+    fn metrics(
+        &self,
+        dataset: &Dataset,
+        scaler: &Scaler,
+        fold: &str,
+        sides: &[(Side, &[usize])],
+    ) -> Result<Metrics, TrainError> {
         let index = &dataset.index;
         let host_of_row = hosts(index);
         let scaled = Scaled::new(&dataset.windows, scaler, &index.hosts, &host_of_row)?;
         let mut predictions = Predictions::new(dataset.schema.classes.clone());
         let seed = self.result.seed;
-        score(&*self.model, &scaled, index, fold, seed, &mut predictions, Side::Test, rows)?;
+        for &(side, rows) in sides {
+            score(&*self.model, &scaled, index, fold, seed, &mut predictions, side, rows)?;
+        }
         let intervals = &self.experiment.intervals;
         let plan = Plan { resamples: intervals.resamples, level: intervals.level, seed };
         let train: &TrainSide = &self.result.train;
         Ok(stakeout_eval::metrics(&predictions, train, &plan)?)
     }
 
-    /// Probabilities of every window of a store, labelled or not, episode by episode.
+    /// Probabilities of every window of a store, labelled or not, episode by episode; what was read is accounted for.
     ///
     /// # Errors
     /// When the store's channels, classes or windows are not the model's, or `emit` fails.
@@ -148,7 +176,7 @@ impl StoredRun {
         progress: &dyn Progress,
         cancel: &AtomicBool,
         mut emit: impl FnMut(&WindowPrediction<'_>) -> Result<(), TrainError>,
-    ) -> Result<(), TrainError> {
+    ) -> Result<Account, TrainError> {
         let store = Store::open(store)?;
         let schema = crate::dataset::schema_as(&store, &self.header.schema)?;
         let (inputs, degraded) = (self.inputs(), self.experiment.degraded);
@@ -163,7 +191,10 @@ impl StoredRun {
             fitted => fitted,
         };
         let classes = schema.classes.names();
+        let simulated = self.header.simulated || store.corpus().simulated;
+        let mut account = Account::of(store.corpus());
         sweep(&store, &schema, inputs, degraded, progress, cancel, |swept| {
+            account.add(&swept);
             let Some((info, cut, _)) = swept.cut else { return Ok(()) };
             let n = cut.t0_ns.len();
             let table = table(&schema, self.model.input(), cut.summary, cut.tensor, cut.lengths)?;
@@ -179,10 +210,12 @@ impl StoredRun {
                     label: cut.labels[window].map(|label| classes[usize::from(label)].as_str()),
                     predicted: &classes[usize::from(stakeout_core::confusion::argmax(probabilities))],
                     probabilities,
+                    simulated,
                 })?;
             }
             Ok(())
-        })
+        })?;
+        Ok(account)
     }
 }
 
@@ -203,6 +236,8 @@ pub struct WindowPrediction<'a> {
     pub predicted: &'a str,
     /// One probability a class, in the order of the class list.
     pub probabilities: &'a [f32],
+    /// Whether the model or the store is simulated: says nothing about real malware.
+    pub simulated: bool,
 }
 
 fn table(

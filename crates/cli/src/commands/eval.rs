@@ -24,16 +24,26 @@ pub(crate) fn run(args: &Eval, context: &Context) -> anyhow::Result<Exit> {
         }
     };
     if context.json {
-        output::json(&serde_json::json!({ "metrics": metrics, "same_as_run": same, "rows": dataset.account }))?;
+        output::json(&serde_json::json!({
+            "origin": stored.result.origin, "seed": stored.result.seed, "held_out": stored.result.held_out,
+            "store": { "corpus": dataset.corpus, "simulated": dataset.simulated, "data_digest": dataset.digest },
+            "metrics": metrics, "same_as_run": same, "rows": dataset.account,
+        }))?;
     } else {
         let mut origin = stored.result.origin.clone();
         origin.simulated = dataset.simulated || stored.header.simulated;
         if args.store.is_some() {
             origin.recipe = format!("another store ({}); trained with recipe {}", dataset.corpus, origin.recipe);
         }
-        let held_out = if args.store.is_some() { dataset.index.hosts.clone() } else { stored.result.held_out.clone() };
+        let (held_out, ledger) = match &args.store {
+            Some(_) => (vec!["nothing: another store".to_owned()], String::new()),
+            None => {
+                let ledger = stored.result.ledger.as_ref().map(|ledger| ledger.render(report::WIDTH));
+                (stored.result.held_out.clone(), ledger.unwrap_or_default())
+            }
+        };
         let provenance = report::provenance(&origin, stored.result.seed, held_out);
-        output::line(render::report(&metrics, &provenance, "").trim_end())?;
+        output::line(render::report(&metrics, &provenance, &ledger).trim_end())?;
         account::print(&dataset.account)?;
         match same {
             Some(true) => output::line("\nthe same figures as in the run's metrics.json")?,

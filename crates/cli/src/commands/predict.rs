@@ -21,10 +21,19 @@ pub(crate) fn run(args: &Predict, context: &Context) -> anyhow::Result<Exit> {
         }
         stakeout_core::CoreError::io("writing", "standard output".as_ref(), error).into()
     };
-    stored.predict(&args.store, &*context.progress, interrupt::flag(), |prediction| {
+    let account = stored.predict(&args.store, &*context.progress, interrupt::flag(), |prediction| {
         let line = serde_json::to_string(prediction).map_err(|error| failed(error.into()))?;
         writeln!(out, "{line}").map_err(failed)
     })?;
     out.flush().map_err(failed)?;
+    if account.episodes_left_out > 0 {
+        let verdicts: Vec<String> = account.episodes.iter().map(|(verdict, n)| format!("{n} {verdict}")).collect();
+        eprintln!(
+            "warning: {} episodes were left out ({}); `stakeout validate` says why",
+            account.episodes_left_out,
+            verdicts.join(", ")
+        );
+    }
+    context.progress.say(&format!("{} windows of {} rows", account.windows_cut, account.rows_read));
     Ok(Exit::Ok)
 }

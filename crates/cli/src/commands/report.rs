@@ -1,49 +1,72 @@
 //! The report of a training run.
 
+use std::collections::BTreeSet;
+
+use stakeout_core::text::printable;
 use stakeout_eval::render::{self, Provenance};
+use stakeout_splits::Summary;
 use stakeout_trainer::{CellResult, Origin, Outcome};
 
 use crate::output;
 
 /// Columns of a report.
-const WIDTH: usize = 98;
+pub(crate) const WIDTH: usize = 98;
+/// Longest name of a fold.
+const NAME: usize = 48;
+/// Remarks of many cells that are printed.
+const REMARKS: usize = 12;
 
 /// Prints the summary of many cells, or the report of one.
 pub(crate) fn outcome(outcome: &Outcome) -> anyhow::Result<()> {
-    let ledger = outcome.cells.iter().map(|cell| cell.ledger.render(WIDTH)).collect::<Vec<_>>();
     match &outcome.summary {
         Some(summary) => {
-            let mut held_out: Vec<String> = outcome.cells.iter().flat_map(|cell| cell.held_out.clone()).collect();
-            held_out.dedup();
+            let held_out: BTreeSet<String> = outcome.cells.iter().flat_map(|cell| cell.held_out.clone()).collect();
             let seed = summary.summary.seeds.first().copied().unwrap_or_default();
-            let provenance = provenance(&summary.origin, seed, held_out);
-            output::line(render::summary(&summary.summary, &provenance, "").trim_end())?;
+            let provenance = provenance(&summary.origin, seed, held_out.into_iter().collect());
+            output::line(render::summary(&summary.summary, &provenance, &ledgers(&outcome.cells)).trim_end())?;
         }
         None => {
-            for (cell, ledger) in outcome.cells.iter().zip(&ledger) {
-                one(cell, ledger)?;
+            for cell in &outcome.cells {
+                one(cell)?;
             }
         }
     }
-    let mut remarks: Vec<&String> = outcome.cells.iter().flat_map(|cell| &cell.remarks).collect();
-    remarks.sort();
-    remarks.dedup();
-    for remark in remarks {
+    let remarks: BTreeSet<&String> = outcome.cells.iter().flat_map(|cell| &cell.remarks).collect();
+    let named: Vec<&String> = remarks.into_iter().collect();
+    for remark in named.iter().take(REMARKS) {
         output::line(&format!("remark: {}", output::clean(remark)))?;
+    }
+    if named.len() > REMARKS {
+        output::line(&format!("... and {} more remarks; each metrics.json has its own", named.len() - REMARKS))?;
     }
     Ok(())
 }
 
-fn one(cell: &CellResult, ledger: &str) -> anyhow::Result<()> {
+/// One line a fold: which share of its cells was tested. The whole tables stand in each `metrics.json`.
+fn ledgers(cells: &[CellResult]) -> String {
+    let mut seen = BTreeSet::new();
+    let lines = cells.iter().filter(|cell| seen.insert(cell.fold.clone())).filter_map(|cell| {
+        let Summary { tested, too_few, untested, .. } = cell.ledger.as_ref()?.summary();
+        let fold = printable(&cell.fold, NAME);
+        Some(format!("fold {fold}: {tested} cells tested, {too_few} too few windows, {untested} untested"))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn one(cell: &CellResult) -> anyhow::Result<()> {
+    let ledger = cell.ledger.as_ref().map(|ledger| ledger.render(WIDTH)).unwrap_or_default();
     let provenance = provenance(&cell.origin, cell.seed, cell.held_out.clone());
     match &cell.metrics {
-        Some(metrics) => output::line(render::report(metrics, &provenance, ledger).trim_end())?,
+        Some(metrics) => output::line(render::report(metrics, &provenance, &ledger).trim_end())?,
         None => {
             if cell.origin.simulated {
                 output::line(render::SIMULATED)?;
             }
             output::line(&format!("{}: fitted on all rows, UNTESTED", cell.origin.model))?;
         }
+    }
+    for (reason, n) in &cell.windows_in_no_side {
+        output::line(&output::clean(&format!("in no side: {n} windows ({reason})")))?;
     }
     Ok(())
 }

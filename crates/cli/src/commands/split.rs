@@ -10,11 +10,12 @@ use crate::args::Split;
 use crate::{Context, Exit, interrupt, output};
 
 pub(crate) fn run(args: &Split, context: &Context) -> anyhow::Result<Exit> {
-    let mut experiment = what::experiment(&args.what)?;
-    experiment.recipe.clone_from(&args.recipe);
+    let (mut experiment, named) = what::experiment(&args.what)?;
+    if let Some(recipe) = &args.recipe {
+        experiment.recipe.clone_from(recipe);
+    }
     let recipe = context.recipes.configure(&experiment.recipe, &experiment.split.clone().into())?;
-    let given = args.path.as_deref().or(args.what.store.as_deref());
-    let (_, store) = what::store(given, context)?;
+    let (_, store) = what::store(args.path.as_deref().or(named.as_deref()), context)?;
     // The ledger needs labels, times and digests; no statistic of a window is kept.
     let reading = Reading::of(&experiment, Inputs { summary: false, tensor: false });
     let dataset = Dataset::open(&store, &reading, &*context.progress, interrupt::flag())?;

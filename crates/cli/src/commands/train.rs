@@ -9,6 +9,7 @@ use stakeout_trainer::{Dataset, Existing, Experiment, Outcome, Reading, Request,
 
 use super::{report, what};
 use crate::args::{Train, ViewChoice};
+use crate::exit::Resumable;
 use crate::{Context, Exit, interrupt, output};
 
 pub(crate) fn run(args: &Train, context: &Context) -> anyhow::Result<Exit> {
@@ -19,7 +20,7 @@ pub(crate) fn run(args: &Train, context: &Context) -> anyhow::Result<Exit> {
 }
 
 fn start(args: &Train, context: &Context) -> anyhow::Result<Exit> {
-    let mut experiment = what::experiment(&args.what)?;
+    let (mut experiment, named) = what::experiment(&args.what)?;
     if let Some(recipe) = &args.recipe {
         experiment.recipe.clone_from(recipe);
     }
@@ -35,21 +36,34 @@ fn start(args: &Train, context: &Context) -> anyhow::Result<Exit> {
     };
     let models = models(args.model.as_deref().unwrap_or("all"), context)?;
     check_sections(&experiment, context)?;
-    let many = models.len() * views.len() > 1;
-    if many && args.out.is_some() {
-        bail!("--out names one directory, but {} runs are asked for: leave it out", models.len() * views.len());
+    let runs = models.len() * views.len();
+    if runs > 1 && args.out.is_some() {
+        bail!("--out names one directory, but {runs} runs are asked for: leave it out");
     }
+    // What can be refused is refused before the corpus is read.
+    let recipe = context.recipes.configure(&experiment.recipe, &experiment.split.clone().into())?;
     let inputs = inputs(&models, &experiment)?;
-    let (named, store) = what::store(args.what.store.as_deref(), context)?;
     let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+    if let (Some(out), Existing::Refuse) = (&args.out, existing) {
+        RunDir::check_free(out)?;
+    }
+    let (named, store) = what::store(named.as_deref(), context)?;
+    let mut results = Vec::new();
     for view in views {
         experiment.view = view;
         let dataset = Dataset::open(&store, &Reading::of(&experiment, inputs), &*context.progress, interrupt::flag())?;
         for model in &models {
-            train(model, &experiment, &dataset, named.as_deref(), args.out.as_deref(), existing, context)?;
+            let request = Request {
+                dataset: &dataset,
+                store: named.as_deref(),
+                experiment: &experiment,
+                model,
+                recipe: &*recipe,
+            };
+            results.push(train(&request, args.out.as_deref(), existing, context)?);
         }
     }
-    Ok(Exit::Ok)
+    print_json(results, context)
 }
 
 fn resume(dir: &Path, context: &Context) -> anyhow::Result<Exit> {
@@ -61,6 +75,13 @@ fn resume(dir: &Path, context: &Context) -> anyhow::Result<Exit> {
         bail!("run {} is one cell of a larger run: resume that one", dir.display());
     }
     let model = context.models.get(&info.model)?;
+    let config = (model.configure)(&experiment.model_config(model)?)?.config();
+    if info.settings != rundir::settings_digest(&info.model, &experiment, &config)
+        || info.code_version != env!("CARGO_PKG_VERSION")
+    {
+        bail!("run {}: its experiment.toml or the code changed since; start again without --resume", dir.display());
+    }
+    let recipe = context.recipes.configure(&experiment.recipe, &experiment.split.clone().into())?;
     let (named, store) = what::store(info.store.as_deref(), context)?;
     let inputs = inputs(&[model], &experiment)?;
     let dataset = Dataset::open(&store, &Reading::of(&experiment, inputs), &*context.progress, interrupt::flag())?;
@@ -68,42 +89,51 @@ fn resume(dir: &Path, context: &Context) -> anyhow::Result<Exit> {
         bail!("run {}: the store or the code that cuts it changed since; start again without --resume", dir.display());
     }
     experiment.run = Some(info);
-    train(model, &experiment, &dataset, named.as_deref(), Some(dir), Existing::Continue, context)?;
-    Ok(Exit::Ok)
+    let request =
+        Request { dataset: &dataset, store: named.as_deref(), experiment: &experiment, model, recipe: &*recipe };
+    print_json(vec![train(&request, Some(dir), Existing::Continue, context)?], context)
 }
 
+/// Trains into a run directory and reports; returns what `--json` prints.
 fn train(
-    model: &ModelEntry,
-    experiment: &Experiment,
-    dataset: &Dataset,
-    store: Option<&Path>,
+    request: &Request<'_>,
     out: Option<&Path>,
     existing: Existing,
     context: &Context,
-) -> anyhow::Result<()> {
-    let recipe = context.recipes.configure(&experiment.recipe, &experiment.split.clone().into())?;
-    let request = Request { dataset, store, experiment, model, recipe: &*recipe };
+) -> anyhow::Result<serde_json::Value> {
     let config = request.model_config()?;
     let path = out.map_or_else(
         || {
-            let name = rundir::default_name(model.kind.as_str(), experiment, &config, &dataset.digest);
+            let kind = request.model.kind.as_str();
+            let name = rundir::default_name(kind, request.experiment, &config, &request.dataset.digest);
             PathBuf::from("runs").join(name)
         },
         Path::to_owned,
     );
     let dir = RunDir::open(&path, existing)?;
-    let outcome: Outcome = request.train(&dir, &*context.progress, interrupt::flag())?;
-    if context.json {
-        match &outcome.summary {
-            Some(summary) => output::json(&serde_json::json!({ "run": path, "summary": summary }))?,
-            None => output::json(&serde_json::json!({ "run": path, "metrics": outcome.cells.first() }))?,
-        }
-    } else {
+    let outcome: Outcome = request
+        .train(&dir, &*context.progress, interrupt::flag())
+        .map_err(|error| anyhow::Error::from(error).context(Resumable(path.clone())))?;
+    if !context.json {
         report::outcome(&outcome)?;
-        super::account::print(&dataset.account)?;
+        super::account::print(&request.dataset.account)?;
         output::line(&format!("\nrun: {}", path.display()))?;
     }
-    Ok(())
+    Ok(match outcome.summary {
+        Some(summary) => serde_json::json!({ "run": path, "summary": summary }),
+        None => serde_json::json!({ "run": path, "metrics": outcome.cells.first() }),
+    })
+}
+
+/// One run is one object, several are an array.
+fn print_json(mut results: Vec<serde_json::Value>, context: &Context) -> anyhow::Result<Exit> {
+    if context.json {
+        match results.len() {
+            1 => output::json(&results.remove(0))?,
+            _ => output::json(&results)?,
+        }
+    }
+    Ok(Exit::Ok)
 }
 
 /// One model, or every registered one.
@@ -111,20 +141,32 @@ fn models<'a>(name: &str, context: &'a Context) -> anyhow::Result<Vec<&'a ModelE
     if name == "all" { Ok(context.models.entries().iter().collect()) } else { Ok(vec![context.models.get(name)?]) }
 }
 
-/// Every `[model.<kind>]` section names a kind that this program knows.
+/// Every `[model.<kind>]` section names a kind that this program knows and only settings that it has, and `[train]`
+/// names settings that some model has: a typo in a section that this run does not use is still a typo.
 fn check_sections(experiment: &Experiment, context: &Context) -> anyhow::Result<()> {
     for kind in experiment.model.keys() {
-        context.models.get(kind)?;
+        let entry = context.models.get(kind)?;
+        (entry.configure)(&experiment.model_config(entry)?)?;
     }
-    Ok(())
+    if experiment.train.is_empty() {
+        return Ok(());
+    }
+    let mut trained = false;
+    for entry in context.models.entries() {
+        let config = experiment.model_config(entry)?;
+        if config.get("train").is_some() {
+            (entry.configure)(&config)?;
+            trained = true;
+        }
+    }
+    if trained { Ok(()) } else { bail!("[train]: no model of this program has training settings") }
 }
 
 /// The inputs that the models take, so that no other is computed or kept.
 fn inputs(models: &[&ModelEntry], experiment: &Experiment) -> anyhow::Result<Inputs> {
     let mut inputs = Inputs { summary: false, tensor: false };
     for model in models {
-        let estimator = (model.configure)(&experiment.model_config(model)?)?;
-        let own = Inputs::of(estimator.input());
+        let own = Inputs::of((model.configure)(&experiment.model_config(model)?)?.input());
         inputs.summary |= own.summary;
         inputs.tensor |= own.tensor;
     }

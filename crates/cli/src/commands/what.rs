@@ -7,10 +7,11 @@ use stakeout_trainer::{Experiment, Seeds};
 use crate::args::What;
 use crate::{Context, embedded};
 
-/// The experiment that the options describe, before a command adds its own.
-pub(crate) fn experiment(what: &What) -> anyhow::Result<Experiment> {
+/// The experiment that the options describe, before a command adds its own, and the store that it names. A finished
+/// run's own file may be given as a configuration: its store is read again unless another one is named.
+pub(crate) fn experiment(what: &What) -> anyhow::Result<(Experiment, Option<PathBuf>)> {
     let mut experiment = Experiment::read(what.config.as_deref(), &what.set)?;
-    // A finished run's own file may be given as a configuration; what it was made with does not bind the new one.
+    let store = what.store.clone().or_else(|| experiment.run.take().and_then(|run| run.store));
     experiment.run = None;
     match what.seed.as_slice() {
         [] => {}
@@ -19,7 +20,7 @@ pub(crate) fn experiment(what: &What) -> anyhow::Result<Experiment> {
     }
     experiment.degraded |= what.degraded;
     experiment.check()?;
-    Ok(experiment)
+    Ok((experiment, store))
 }
 
 /// The store that the options name, as it was named (`None` = the embedded default) and where it is.

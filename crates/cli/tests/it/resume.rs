@@ -52,3 +52,22 @@ fn kill_and_resume_gives_the_same_bytes_as_no_kill() {
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     assert_eq!(contents(&left_alone), contents(&killed));
 }
+
+#[test]
+fn an_edited_experiment_is_not_continued_and_a_killed_run_can_be_started_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let words =
+        ["train", "--quiet", "--model", "constant", "--split", "host", "--store", path(store()), "--out", path(&run)];
+    assert!(stakeout(words).status.success());
+    let file = run.join("experiment.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("seed = 1\n", "seed = 2\n")).unwrap();
+    let refused = stakeout(["train", "--quiet", "--resume", path(&run)]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    // What a kill in the middle of a write leaves behind.
+    std::fs::write(run.join(".tmp-abc"), "half").unwrap();
+    let over = stakeout(words.iter().chain(&["--force"]));
+    assert!(over.status.success(), "{}", stderr(&over));
+    assert!(!run.join(".tmp-abc").exists());
+}

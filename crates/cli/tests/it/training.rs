@@ -69,12 +69,22 @@ fn eval_repeats_the_run_and_predict_speaks_of_every_window() {
     let again = stakeout(["eval", "--quiet", path(&out)]);
     assert!(again.status.success(), "{}{}", stdout(&again), stderr(&again));
     assert!(stdout(&again).contains("the same figures as in the run's metrics.json"), "{}", stdout(&again));
-    let other = stakeout(["eval", "--quiet", "--json", path(&out), path(store())]);
-    assert!(other.status.success(), "{}", stderr(&other));
-    let predicted = stakeout(["predict", "--quiet", path(&out), path(store())]);
+    let own = stakeout(["eval", "--quiet", path(&out), path(store())]);
+    assert_eq!(own.status.code(), Some(2), "the training store is no other store");
+
+    let other = folder.path().join("other");
+    assert!(
+        stakeout(["simulate", "--quiet", path(&other), "--episodes", "8", "--hosts", "2", "--seed", "9"])
+            .status
+            .success()
+    );
+    let scored = stakeout(["eval", "--quiet", "--json", path(&out), path(&other)]);
+    assert!(scored.status.success(), "{}", stderr(&scored));
+    let scored: serde_json::Value = serde_json::from_str(&stdout(&scored)).unwrap();
+    assert_eq!(scored["origin"]["model"], "gbt");
+    let predicted = stakeout(["predict", "--quiet", path(&out), path(&other)]);
     assert!(predicted.status.success(), "{}", stderr(&predicted));
-    let rows: serde_json::Value = serde_json::from_str(&stdout(&other)).unwrap();
-    assert_eq!(stdout(&predicted).lines().count() as u64, rows["rows"]["windows_cut"].as_u64().unwrap());
+    assert_eq!(stdout(&predicted).lines().count() as u64, scored["rows"]["windows_cut"].as_u64().unwrap());
 }
 
 #[test]
@@ -101,7 +111,9 @@ fn a_refit_on_all_rows_is_marked_untested() {
     assert!(stdout(&run).contains("UNTESTED"), "{}", stdout(&run));
     let metrics: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("metrics.json")).unwrap()).unwrap();
     assert_eq!(metrics["tested"], false);
-    assert!(metrics.get("test").is_none());
+    assert!(metrics.get("test").is_none() && metrics["ledger"].is_null());
+    let eval = stakeout(["eval", "--quiet", path(&out)]);
+    assert_eq!(eval.status.code(), Some(2), "a model that saw all rows has no test side: {}", stdout(&eval));
 }
 
 #[test]
@@ -114,4 +126,29 @@ fn a_run_is_never_overwritten_unasked() {
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
     assert_eq!(before, contents(&out));
     assert!(train("constant", "sample", &out, &["--force"]).status.success());
+}
+
+#[test]
+fn two_hosts_held_out_at_once_are_two_hosts_in_a_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let run = train("constant", "host", &out, &["--seed", "1,2"]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap();
+    assert_eq!(summary["primary"]["macro_f1"]["n_units"], 2);
+}
+
+#[test]
+fn a_host_clean_scaler_reads_calibration_stretches_and_changes_no_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let figures = ["global", "host-clean"].map(|scaler| {
+        let out = folder.path().join(scaler);
+        let run = train("gbt", "host", &out, &[&QUICK_GBT[..], &["--set", &format!("scaler={scaler}")]].concat());
+        assert!(run.status.success(), "{}", stderr(&run));
+        let metrics: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(out.join("metrics.json")).unwrap()).unwrap();
+        assert!(metrics["rows"]["windows_calibration"].as_u64().unwrap() > 0);
+        (metrics["n_windows"].clone(), metrics["rows"].clone())
+    });
+    assert_eq!(figures[0], figures[1]);
 }

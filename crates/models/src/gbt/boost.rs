@@ -99,8 +99,16 @@ pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext
             save_at = next_save(round);
         }
     }
-    if let Some(best) = state.best {
-        state.forest.truncate(best.round as usize);
+    let rounds = state.forest.rounds();
+    match state.best {
+        Some(best) => {
+            cx.observer.note(&format!("kept round {} of {rounds}: validation loss {:.4}", best.round, best.loss));
+            state.forest.truncate(best.round as usize);
+        }
+        None if config.early_stopping_rounds > 0 => cx.observer.note(&format!(
+            "kept the last round ({rounds}): fewer than {MIN_VALIDATION_WINDOWS} validation windows are too few to choose one"
+        )),
+        None => {}
     }
     Ok(state.forest)
 }
