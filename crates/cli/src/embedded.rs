@@ -1,10 +1,10 @@
 //! The embedded default store: simulated once into the user's cache, under a lock.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use stakeout_telemetry::simulate::{SimConfig, simulate};
+use stakeout_telemetry::store::{EPISODES_FOLDER, INDEX_FILE};
 use stakeout_trainer::Progress;
 
 /// The store to read: the given one, or the embedded default.
@@ -25,24 +25,34 @@ fn default_store(progress: &dyn Progress) -> anyhow::Result<PathBuf> {
         cache_folder().ok_or_else(|| anyhow!("no cache folder: set XDG_CACHE_HOME or HOME, or give --store"))?;
     std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
     let store = cache.join(format!("default-{}", &digest[..8]));
-    if store.exists() {
+    if is_whole(&store, &config) {
         return Ok(store);
     }
     let lock_path = cache.join("default.lock");
-    let lock = File::create(&lock_path).with_context(|| format!("locking {}", lock_path.display()))?;
+    let lock =
+        stakeout_core::files::open_lock(&lock_path).with_context(|| format!("locking {}", lock_path.display()))?;
     lock.lock().with_context(|| format!("locking {}", lock_path.display()))?;
     // Another process may have made it while this one waited.
-    if store.exists() {
+    if is_whole(&store, &config) {
         return Ok(store);
     }
     let partial = cache.join(format!("default-{}.partial", &digest[..8]));
-    if partial.exists() {
-        std::fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
+    for damaged in [&partial, &store] {
+        if damaged.exists() {
+            std::fs::remove_dir_all(damaged).with_context(|| format!("removing {}", damaged.display()))?;
+        }
     }
     progress.stage("simulating the default store", "episodes", config.episodes as u64);
     simulate(&partial, &config, &|done, total| progress.advance(done as u64, total as u64, ""))?;
     std::fs::rename(&partial, &store).with_context(|| format!("moving {} into place", store.display()))?;
     Ok(store)
+}
+
+/// Whether the cached store has every episode: somebody may have cleaned half of the cache.
+fn is_whole(store: &Path, config: &SimConfig) -> bool {
+    let indexed = std::fs::read_to_string(store.join(INDEX_FILE)).map_or(0, |text| text.lines().count());
+    let folders = std::fs::read_dir(store.join(EPISODES_FOLDER)).map_or(0, Iterator::count);
+    indexed == config.episodes && folders == config.episodes
 }
 
 fn cache_folder() -> Option<PathBuf> {

@@ -55,10 +55,10 @@ pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     if exit == Exit::Interrupted {
         match error.downcast_ref::<Resumable>() {
             Some(Resumable(path)) => {
-                eprintln!(
+                crate::output::say(&format!(
                     "interrupted: the state was saved; continue with `stakeout train --resume {}`",
                     path.display()
-                );
+                ));
             }
             None => eprintln!("interrupted: nothing was written"),
         }
@@ -70,21 +70,21 @@ pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
         // A transparent error repeats its source.
         if text != previous {
             let lines: Vec<String> = text.lines().map(crate::output::clean).collect();
-            eprintln!("{}{}", if i == 0 { "error: " } else { "  because: " }, lines.join("\n"));
+            crate::output::say(&format!("{}{}", if i == 0 { "error: " } else { "  because: " }, lines.join("\n")));
         }
         previous = text;
     }
     if verbose {
-        eprintln!(
+        crate::output::say(&format!(
             "  (exit code {}, root cause: {})",
             i32::from(exit),
             crate::output::clean(&error.root_cause().to_string())
-        );
+        ));
     }
     exit
 }
 
-/// A missing file and one that is not text are bad input; any other word of the file system, and a library that failed, is not the user's doing.
+/// A missing file, one that is not text and one that is no regular file are bad input; any other word of the file system, and a library that failed, is not the user's doing.
 fn classify(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         let model = match cause.downcast_ref::<TrainError>() {
@@ -96,10 +96,9 @@ fn classify(error: &anyhow::Error) -> Exit {
             Some(ModelError::Foreign { .. }) => return Exit::Internal,
             _ => {}
         }
-        if cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData))
-        {
+        if cause.downcast_ref::<io::Error>().is_some_and(|error| {
+            !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+        }) {
             return Exit::Internal;
         }
     }

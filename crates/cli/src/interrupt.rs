@@ -12,10 +12,10 @@ pub(crate) fn flag() -> &'static AtomicBool {
             if CANCEL.swap(true, Ordering::Relaxed) {
                 std::process::exit(130);
             }
-            eprintln!("stopping after this step and saving the state; press Ctrl-C again to stop at once");
+            crate::output::say("stopping after this step and saving the state; press Ctrl-C again to stop at once");
         });
         if let Err(error) = installed {
-            eprintln!("warning: Ctrl-C will not save state: {error}");
+            crate::output::say(&format!("warning: Ctrl-C will not save state: {error}"));
         }
     });
     &CANCEL

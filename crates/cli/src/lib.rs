@@ -41,14 +41,13 @@ pub fn main_with(models: ModelRegistry, recipes: RecipeRegistry) -> Exit {
         Err(error) => {
             // Help and version also come as errors; those are not usage errors.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            let _ = error.print();
-            return exit;
+            return if error.print().is_ok() { exit } else { Exit::Internal };
         }
     };
     if let Some(threads) = cli.global.threads
-        && let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()
+        && let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()
     {
-        eprintln!("error: --threads {threads}: {error}");
+        output::say(&format!("error: --threads {threads}: {error}"));
         return Exit::Usage;
     }
     let context = Context { models, recipes, progress: progress::for_stderr(cli.global.quiet), json: cli.global.json };

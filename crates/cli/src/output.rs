@@ -12,6 +12,11 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     }
 }
 
+/// Prints a line for people on stderr. A closed or full stderr stops no work: the result is elsewhere.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Prints a value as indented JSON.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     line(&serde_json::to_string_pretty(value)?)?;

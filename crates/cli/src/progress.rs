@@ -92,10 +92,13 @@ impl Progress for Plain {
         let rate = done as f64 / seconds.max(1e-9);
         let left = total.saturating_sub(done) as f64 / rate.max(1e-9);
         let note = clean(note);
-        eprintln!("{}: {done}/{total} {} ({rate:.1}/s, {left:.0} s left) {note}", state.name, state.unit);
+        crate::output::say(&format!(
+            "{}: {done}/{total} {} ({rate:.1}/s, {left:.0} s left) {note}",
+            state.name, state.unit
+        ));
     }
 
     fn say(&self, text: &str) {
-        eprintln!("{}", clean(text));
+        crate::output::say(&clean(text));
     }
 }

@@ -4,7 +4,6 @@
 //! weight length, header (JSON), weights, 32 bytes BLAKE3 of all bytes before. There is no time and no path in it, so
 //! that the same training gives the same bytes.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -89,11 +88,8 @@ impl Checkpoint {
     /// [`CoreError::Io`], or [`CoreError::Checkpoint`] with what is wrong and what to do.
     pub fn read(path: &Path) -> Result<Self, CoreError> {
         let io = |source| CoreError::io("reading", path, source);
-        let mut file = File::open(path).map_err(io)?;
+        let mut file = files::open_regular(path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
-        if !metadata.is_file() {
-            return Err(refused(path, "it is not a regular file"));
-        }
         let size = metadata.len();
         if size < PREFIX + DIGEST {
             return Err(refused(path, format!("it is {size} bytes long, too short to be one")));

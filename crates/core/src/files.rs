@@ -1,9 +1,56 @@
 //! Writing files so that a crash leaves the old content or the new, never half of one.
 
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::path::Path;
 
 use crate::CoreError;
+
+/// Opens a regular file for reading: no link is followed, no FIFO or device is waited for.
+///
+/// # Errors
+/// The operating system's, or `InvalidInput` for what is no regular file.
+pub fn open_regular(path: &Path) -> std::io::Result<File> {
+    regular(path, OpenOptions::new().read(true))
+}
+
+/// Opens (or makes) a file to lock, without following a link and without touching its content.
+///
+/// # Errors
+/// As [`open_regular`].
+pub fn open_lock(path: &Path) -> std::io::Result<File> {
+    regular(path, OpenOptions::new().write(true).create(true).truncate(false))
+}
+
+/// Reads a regular file of at most `cap` bytes; its length is looked at before anything is allocated.
+///
+/// # Errors
+/// As [`open_regular`], and `InvalidInput` beyond the cap.
+pub fn read_regular(path: &Path, cap: u64) -> std::io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
+    let size = file.metadata()?.len();
+    let too_large = || Error::new(ErrorKind::InvalidInput, format!("it is larger than the cap of {cap} bytes"));
+    if size > cap {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(cap + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > cap { Err(too_large()) } else { Ok(bytes) }
+}
+
+fn regular(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
+    let refused = || Error::new(ErrorKind::InvalidInput, "it is a link, folder, FIFO or device, not a regular file");
+    if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+        return Err(refused());
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    }
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
+}
 
 /// How the names of temporary files begin. A killed process leaves one behind; whoever owns the folder may remove it.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
@@ -22,7 +69,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), CoreError> {
 /// [`CoreError::Io`]; the target is untouched and the temporary file removed.
 pub fn write_atomic_with(
     path: &Path,
-    write: impl FnOnce(&mut std::io::BufWriter<&mut std::fs::File>) -> std::io::Result<()>,
+    write: impl FnOnce(&mut std::io::BufWriter<&mut File>) -> std::io::Result<()>,
 ) -> Result<(), CoreError> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -42,19 +89,19 @@ pub fn write_atomic_with(
 
 /// Temporary files are private; what replaces a user's file is as readable as any file they create.
 #[cfg(unix)]
-fn set_default_permissions(file: &std::fs::File) -> std::io::Result<()> {
+fn set_default_permissions(file: &File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn set_default_permissions(_file: &std::fs::File) -> std::io::Result<()> {
+fn set_default_permissions(_file: &File) -> std::io::Result<()> {
     Ok(())
 }
 
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    std::fs::File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
@@ -65,6 +112,19 @@ fn sync_folder(_folder: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_is_a_link_or_a_fifo_is_refused_and_its_target_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("precious"), folder.path().join(".lock"));
+        std::fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(open_lock(&link).is_err() && open_regular(&link).is_err());
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+        assert!(open_regular(folder.path()).is_err());
+        assert!(read_regular(&target, 3).unwrap_err().to_string().contains("cap of 3"));
+    }
 
     #[test]
     fn replaces_and_leaves_nothing_behind() {

@@ -211,7 +211,10 @@ impl WindowSpec {
                 "it must lie in (0, one year]",
             ));
         }
-        if self.steps == 0 || self.steps > 100_000 || self.length_ns % i64::from(self.steps) != 0 {
+        if self.steps == 0 || self.steps > 100_000 {
+            return Err(CoreError::invalid("window.steps", self.steps.to_string(), "it must lie in 1 to 100,000"));
+        }
+        if self.length_ns % i64::from(self.steps) != 0 {
             return Err(CoreError::invalid(
                 "window.steps",
                 self.steps.to_string(),

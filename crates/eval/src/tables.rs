@@ -1,7 +1,6 @@
 //! Predictions as a parquet table: one row a window, one column a field, one column `p_<class>` a class.
 
-use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -106,15 +105,10 @@ fn unusable(path: &Path, why: impl Into<String>) -> EvalError {
 
 fn read_regular(path: &Path) -> Result<Vec<u8>, EvalError> {
     let failed = |source| CoreError::io("reading", path, source);
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(unusable(path, "it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(unusable(path, "it is larger than 4 GiB"));
-    }
-    Ok(bytes)
+    files::read_regular(path, MAX_BYTES).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidInput => unusable(path, error.to_string()),
+        _ => failed(error).into(),
+    })
 }
 
 fn check_shape(columns: &[String], rows: usize) -> Result<(), String> {

@@ -9,7 +9,7 @@ mod episode;
 mod file;
 mod index;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -151,8 +151,7 @@ fn remove_leftovers(episodes: &Path) -> Result<(), TelemetryError> {
 
 fn lock(store: &Path) -> Result<File, TelemetryError> {
     let path = store.join(LOCK_FILE);
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(|error| TelemetryError::io("locking", &path, error))?;
+    let file = stakeout_core::files::open_lock(&path).map_err(|error| TelemetryError::io("locking", &path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

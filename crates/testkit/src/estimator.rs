@@ -429,6 +429,8 @@ impl<'a> Suite<'a> {
             let model = self.ok("a fit without windows of a class", model);
             let scores = self.scores(&*model, &self.test.windows);
             check_rows(&format!("{}: fitted on {present} classes", self.kind()), &scores, self.test.labels.len());
+            let weights = self.ok("reading the weights", model.weights());
+            self.ok("loading the weights of a fit without windows of a class", self.load(&weights, CLASSES));
         }
     }
 }

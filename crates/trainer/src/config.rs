@@ -20,7 +20,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use stakeout_core::{Device, ModelEntry, ModelRegistry, View};
+use stakeout_core::{Device, ModelEntry, ModelRegistry, View, files};
 use stakeout_telemetry::WindowKeys;
 
 use crate::TrainError;
@@ -40,7 +40,7 @@ pub enum ScalerChoice {
 
 /// One seed or several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a seed is a whole number from 0, or a list of such numbers")]
 pub enum Seeds {
     /// One run.
     One(u64),
@@ -192,14 +192,12 @@ impl Experiment {
         let mut table = toml::Table::new();
         if let Some(path) = file {
             let io = |source| TrainError::io("reading", path, source);
-            let metadata = std::fs::metadata(path).map_err(io)?;
-            if !metadata.is_file() || metadata.len() > CAP {
-                return Err(TrainError::config(
-                    path.display().to_string(),
-                    "it is not a regular file of at most 1 MiB",
-                ));
-            }
-            let text = std::fs::read_to_string(path).map_err(io)?;
+            let bytes = files::read_regular(path, CAP).map_err(io)?;
+            let text = String::from_utf8(bytes).map_err(|error| {
+                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                let line = valid.iter().fold(1, |line, byte| line + usize::from(*byte == b'\n'));
+                TrainError::config(format!("{}:{line}", path.display()), "it is not UTF-8 text")
+            })?;
             let place = |e: &toml::de::Error| match e.span() {
                 Some(span) => format!("{}:{}", path.display(), 1 + text[..span.start].matches('\n').count()),
                 None => path.display().to_string(),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use stakeout_core::{
     EpisodeInfo, EpisodeRef, InputKind, ModelError, SampleIndex, Schema, View, WindowKey, WindowTable,
 };
-use stakeout_features::{Cut, CutScratch, Inputs};
+use stakeout_features::{Cut, CutScratch, FeatureError, Inputs};
 use stakeout_telemetry::{Calibration, Corpus, Examined, Keep, Store, Verdict, WindowKeys};
 
 use crate::{Experiment, Progress, TrainError};
@@ -25,6 +25,8 @@ pub struct Account {
     pub episodes: BTreeMap<String, u64>,
     /// Episodes whose windows were used for nothing because of their verdict.
     pub episodes_left_out: u64,
+    /// Episodes that could not be cut, with the reason.
+    pub episodes_refused: Vec<String>,
     /// Telemetry rows read.
     pub rows_read: u64,
     /// Rows that reached a trace.
@@ -55,7 +57,7 @@ impl Account {
 
     /// Counts an episode: its verdict, its rows, and the windows that its cut left out.
     pub(crate) fn add(&mut self, swept: &Swept) {
-        let Swept { examined, cut } = swept;
+        let Swept { examined, cut, refused } = swept;
         *self.episodes.entry(examined.verdict.name().to_owned()).or_default() += 1;
         self.rows_read += examined.rows.read;
         for (reason, n) in &examined.rows.dropped {
@@ -64,6 +66,9 @@ impl Account {
         let Some((_, cut, _)) = cut else {
             self.episodes_left_out += 1;
             self.drop_rows("episode left out", examined.rows.used);
+            if let Some(error) = refused {
+                self.episodes_refused.push(error.to_string());
+            }
             return;
         };
         let outside = cut.counts.rows_outside_span + cut.counts.rows_outside_windows;
@@ -186,7 +191,10 @@ impl Dataset {
     ) -> Result<Self, TrainError> {
         let builder = build(store, &schema, inputs, degraded, progress, cancel)?;
         if builder.index.is_empty() {
-            let Account { episodes, windows_cut, windows_dropped, .. } = &builder.account;
+            let Account { episodes, windows_cut, windows_dropped, episodes_refused, .. } = &builder.account;
+            if let Some(first) = episodes_refused.first() {
+                return Err(TrainError::Data(format!("no episode can be cut; the first: {first}")));
+            }
             return Err(TrainError::Data(format!(
                 "no labelled window is left: episodes {episodes:?}, {windows_cut} windows cut, dropped \
                  {windows_dropped:?}; `stakeout validate` says why episodes are left out, and window.seconds must be \
@@ -252,6 +260,8 @@ pub(crate) struct Swept {
     pub(crate) examined: Examined,
     /// Its windows, where the verdict lets them be used.
     pub(crate) cut: Option<(EpisodeInfo, Cut, Option<i64>)>,
+    /// Why it has none although its verdict would let it be used: an absurd span, say.
+    pub(crate) refused: Option<FeatureError>,
 }
 
 /// Examines and cuts all episodes of a store in order, in bounded memory, and hands each to `take`.
@@ -276,14 +286,17 @@ pub(crate) fn sweep(
                 let usable =
                     examined.verdict == Verdict::Accepted || (degraded && examined.verdict == Verdict::Degraded);
                 let trace = examined.trace.take().filter(|_| usable);
-                let cut = trace
-                    .map(|trace| {
-                        let cut = stakeout_features::cut(&trace, schema, inputs, scratch)?;
-                        let onset = trace.labels.iter().find(|label| label.class.is_some_and(|class| class > 0));
-                        Ok::<_, TrainError>((trace.episode, cut, onset.map(|label| label.t_wall_ns)))
-                    })
-                    .transpose()?;
-                Ok(Swept { examined, cut })
+                let cut = trace.map(|trace| {
+                    let cut = stakeout_features::cut(&trace, schema, inputs, scratch)?;
+                    let onset = trace.labels.iter().find(|label| label.class.is_some_and(|class| class > 0));
+                    Ok((trace.episode, cut, onset.map(|label| label.t_wall_ns)))
+                });
+                let (cut, refused) = match cut {
+                    None => (None, None),
+                    Some(Ok(cut)) => (Some(cut), None),
+                    Some(Err(error)) => (None, Some(error)),
+                };
+                Ok(Swept { examined, cut, refused })
             })
             .collect();
         for swept in swept? {

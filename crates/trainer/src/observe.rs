@@ -160,7 +160,7 @@ impl FitObserver for RunObserver<'_> {
 /// The kept history length and state, or `None` where no fit was interrupted.
 fn read_state(path: &Path) -> Result<Option<(u64, Vec<u8>)>, TrainError> {
     const CAP: u64 = 8 << 30;
-    let mut file = match File::open(path) {
+    let mut file = match files::open_regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(TrainError::io("reading", path, error)),

@@ -210,13 +210,18 @@ impl Request<'_> {
         }
     }
 
-    /// Fits and scores every fold with every seed below `dir`. Cells that are finished there are read, not made again;
+    /// Fits and scores every one of [`Request::folds`] with every seed below `dir`. Cells that are finished there are read, not made again;
     /// a cell that was interrupted continues from its state.
     ///
     /// # Errors
     /// [`ModelError::Cancelled`] (inside [`TrainError::Model`]) when `cancel` was raised: the state is saved.
-    pub fn train(&self, dir: &RunDir, progress: &dyn Progress, cancel: &AtomicBool) -> Result<Outcome, TrainError> {
-        let folds = self.folds()?;
+    pub fn train(
+        &self,
+        folds: &[Fold],
+        dir: &RunDir,
+        progress: &dyn Progress,
+        cancel: &AtomicBool,
+    ) -> Result<Outcome, TrainError> {
         let seeds = self.experiment.seed.list();
         let single = folds.len() == 1 && seeds.len() == 1;
         let config = self.model_config()?;
@@ -260,7 +265,7 @@ impl Request<'_> {
         let summary = if single || self.experiment.refit_all {
             None
         } else {
-            Some(self.summarise(&folds, &scored, &*(self.model.configure)(&config)?)?)
+            Some(self.summarise(folds, &scored, &*(self.model.configure)(&config)?)?)
         };
         if let Some(summary) = &summary {
             rundir::write_json(&dir.path().join(SUMMARY), summary)?;

@@ -66,7 +66,7 @@ impl RunDir {
         }
         fs::create_dir_all(path).map_err(io)?;
         let lock_path = path.join(LOCK);
-        let lock = File::create(&lock_path).map_err(|e| TrainError::io("locking", &lock_path, e))?;
+        let lock = files::open_lock(&lock_path).map_err(|e| TrainError::io("locking", &lock_path, e))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(TrainError::run(path, "another process is writing it")),
@@ -190,12 +190,7 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Trai
 /// Reads a JSON file of a run.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, TrainError> {
     const CAP: u64 = 256 << 20;
-    let io = |source| TrainError::io("reading", path, source);
-    let metadata = fs::metadata(path).map_err(io)?;
-    if !metadata.is_file() || metadata.len() > CAP {
-        return Err(TrainError::run(path, "it is not a regular file of at most 256 MiB"));
-    }
-    let text = fs::read(path).map_err(io)?;
+    let text = files::read_regular(path, CAP).map_err(|source| TrainError::io("reading", path, source))?;
     serde_json::from_slice(&text).map_err(|e| TrainError::run(path, format!("line {}: {e}", e.line())))
 }
 

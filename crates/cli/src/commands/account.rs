@@ -10,6 +10,9 @@ pub(crate) fn print(account: &Account) -> std::io::Result<()> {
     let Account { episodes, episodes_left_out, rows_read, rows_used, rows_dropped, .. } = account;
     output::line("\nwhat was read")?;
     output::line(&format!("  episodes  {}; {episodes_left_out} left out", list(episodes)))?;
+    for refused in account.episodes_refused.iter().take(3) {
+        output::line(&output::clean(&format!("            cannot be cut: {refused}")))?;
+    }
     output::line(&format!("  rows      {rows_read} read, {rows_used} used{}", dropped(rows_dropped)))?;
     output::line(&format!(
         "  windows   {} cut, {} labelled, {} of calibration stretches{}",

@@ -21,17 +21,18 @@ pub(crate) fn run(args: &ImportTable, context: &Context) -> anyhow::Result<Exit>
     if let Some(seconds) = args.offset_seconds {
         mapping.time.offset_seconds = Seconds::from_f64(seconds)?;
     }
-    replace::prepare(store, args.force)?;
     let progress = &*context.progress;
     progress.stage("importing", "rows", 0);
-    let report = import_table(&mapping, sources, store, ImportOptions::default(), &|at| {
-        progress.advance(at.rows_done, at.rows, &format!("table {}/{}", at.table, at.tables));
+    let report = replace::store(store, args.force, |store| {
+        Ok(import_table(&mapping, sources, store, ImportOptions::default(), &|at| {
+            progress.advance(at.rows_done, at.rows, &format!("table {}/{}", at.table, at.tables));
+        })?)
     })?;
     if context.json {
         output::json(&report)?;
     } else {
         output::line(report.to_string().trim_end())?;
-        output::line(&format!("store     {}", store.display()))?;
+        output::line(&format!("store     {}", output::clean(&store.display().to_string())))?;
         if !report.findings.is_empty() {
             output::line("remedy    --offset-seconds S moves the rows without a mapping of your own")?;
         }

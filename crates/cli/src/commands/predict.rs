@@ -28,11 +28,11 @@ pub(crate) fn run(args: &Predict, context: &Context) -> anyhow::Result<Exit> {
     out.flush().map_err(failed)?;
     if account.episodes_left_out > 0 {
         let verdicts: Vec<String> = account.episodes.iter().map(|(verdict, n)| format!("{n} {verdict}")).collect();
-        eprintln!(
+        crate::output::say(&format!(
             "warning: {} episodes were left out ({}); `stakeout validate` says why",
             account.episodes_left_out,
             verdicts.join(", ")
-        );
+        ));
     }
     context.progress.say(&format!("{} windows of {} rows", account.windows_cut, account.rows_read));
     Ok(Exit::Ok)

@@ -1,19 +1,64 @@
-//! Making room for a new store: nothing is replaced unasked, and nothing but a store is ever removed.
+//! Making a store in one step: it is built beside its place and moved there when it is whole. A kill leaves no half
+//! store, a failure leaves the old one, nothing is replaced unasked, and nothing but a store is ever removed.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use stakeout_telemetry::simulate::FAULTS_FILE;
 use stakeout_telemetry::store::{EPISODES_FOLDER, INDEX_FILE};
 
-/// With `force`, removes the store at `path`. Without, a store that is there is an error.
-pub(crate) fn prepare(path: &Path, force: bool) -> anyhow::Result<()> {
-    if !path.exists() || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()) {
-        return Ok(());
+/// What a store consists of; anything else in a folder was put there by somebody.
+const OWN: [&str; 6] = ["corpus.toml", INDEX_FILE, EPISODES_FOLDER, FAULTS_FILE, "validation.parquet", ".lock"];
+
+/// Builds a store with `make` and puts it at `path`. With `force`, a store that is there is replaced.
+pub(crate) fn store<T>(path: &Path, force: bool, make: impl FnOnce(&Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    check(path, force)?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    let staging = tempfile::Builder::new().prefix(".partial-store-").tempdir_in(parent);
+    let staging = staging.with_context(|| format!("making a folder in {}", parent.display()))?;
+    let built = staging.path().join("store");
+    let made = make(&built)?;
+    // Looked at again: another process may have been here meanwhile.
+    check(path, force)?;
+    if path.exists() {
+        let old = staging.path().join("old");
+        std::fs::rename(path, &old).with_context(|| format!("moving the old {} away", path.display()))?;
     }
-    let store = path.join(INDEX_FILE).is_file() || path.join(EPISODES_FOLDER).is_dir();
-    match (store, force) {
-        (true, true) => std::fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display())),
-        (true, false) => bail!("{} is there already: replace it with --force, or choose another place", path.display()),
-        (false, _) => bail!("{} is there and is no store: choose another place", path.display()),
+    std::fs::rename(&built, path).with_context(|| format!("moving {} into place", path.display()))?;
+    Ok(made)
+}
+
+/// Whether a store may be put at `path`.
+fn check(path: &Path, force: bool) -> anyhow::Result<()> {
+    let about = match std::fs::symlink_metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("looking at {}", path.display())),
+    };
+    if !about.is_dir() {
+        bail!("{} is there and is no folder: choose another place", path.display());
     }
+    let mut empty = true;
+    for entry in std::fs::read_dir(path).with_context(|| format!("reading {}", path.display()))? {
+        let name = entry.with_context(|| format!("reading {}", path.display()))?.file_name();
+        empty = false;
+        if !OWN.iter().any(|own| name == OsStr::new(own)) {
+            let name = name.to_string_lossy();
+            bail!("{} holds `{name}`, which is no part of a store: choose another place", path.display());
+        }
+    }
+    if !empty && !force {
+        bail!("{} is there already: replace it with --force, or choose another place", path.display());
+    }
+    if let Ok(lock) = stakeout_core::files::open_regular(&path.join(".lock"))
+        && matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock))
+    {
+        bail!("{}: another process is writing it", path.display());
+    }
+    Ok(())
 }

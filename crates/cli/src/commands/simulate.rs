@@ -15,10 +15,11 @@ pub(crate) fn run(args: &Simulate, context: &Context) -> anyhow::Result<Exit> {
         ..SimConfig::embedded_default()
     };
     config.check()?;
-    replace::prepare(&args.store, args.force)?;
     let progress = &*context.progress;
     progress.stage("simulating", "episodes", config.episodes as u64);
-    let report = simulate(&args.store, &config, &|done, total| progress.advance(done as u64, total as u64, ""))?;
+    let report = replace::store(&args.store, args.force, |store| {
+        Ok(simulate(store, &config, &|done, total| progress.advance(done as u64, total as u64, ""))?)
+    })?;
     if context.json {
         output::json(&report)?;
     } else {
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &Simulate, context: &Context) -> anyhow::Result<Exit> {
             "{} episodes of {} hosts in {}{faults}",
             report.episodes,
             report.hosts.len(),
-            args.store.display()
+            output::clean(&args.store.display().to_string())
         ))?;
     }
     Ok(Exit::Ok)

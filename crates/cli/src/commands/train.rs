@@ -110,14 +110,16 @@ fn train(
         },
         Path::to_owned,
     );
+    // Everything that can refuse has spoken before a finished run is replaced.
+    let folds = request.folds()?;
     let dir = RunDir::open(&path, existing)?;
     let outcome: Outcome = request
-        .train(&dir, &*context.progress, interrupt::flag())
+        .train(&folds, &dir, &*context.progress, interrupt::flag())
         .map_err(|error| anyhow::Error::from(error).context(Resumable(path.clone())))?;
     if !context.json {
         report::outcome(&outcome)?;
         super::account::print(&request.dataset.account)?;
-        output::line(&format!("\nrun: {}", path.display()))?;
+        output::line(&format!("\nrun: {}", output::clean(&path.display().to_string())))?;
     }
     Ok(match outcome.summary {
         Some(summary) => serde_json::json!({ "run": path, "summary": summary }),

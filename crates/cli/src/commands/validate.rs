@@ -1,5 +1,6 @@
 //! `stakeout validate`.
 
+use anyhow::Context as _;
 use stakeout_telemetry::validate::VerdictTable;
 use stakeout_telemetry::{Store, Summary, TelemetryError, ValidateOptions, Verdict, validate};
 
@@ -35,11 +36,6 @@ pub(crate) fn run(args: &Validate, context: &Context) -> anyhow::Result<Exit> {
             }
             Ok(())
         })?;
-    if !args.no_table {
-        let path = args.out.clone().unwrap_or_else(|| args.store.join("validation.parquet"));
-        table.write(&path)?;
-        progress.say(&format!("wrote {}", path.display()));
-    }
     if context.json {
         let mut value = json(&summary);
         if let Some(truth) = &truth {
@@ -54,6 +50,15 @@ pub(crate) fn run(args: &Validate, context: &Context) -> anyhow::Result<Exit> {
         if store.corpus().label_rules.is_empty() {
             output::line("labels: unjustified (the corpus names no event that must justify a class)")?;
         }
+    }
+    if store.leftovers() > 0 {
+        progress.say(&format!("note: {} half-written episode folders of a killed writer", store.leftovers()));
+    }
+    // Last: a store that cannot be written to still gets its report.
+    if !args.no_table {
+        let path = args.out.clone().unwrap_or_else(|| args.store.join("validation.parquet"));
+        table.write(&path).context("the table could not be written: use --out FILE or --no-table")?;
+        progress.say(&format!("wrote {}", path.display()));
     }
     let bad = summary.of(Verdict::Rejected) + summary.of(Verdict::Errored);
     Ok(if bad > 0 { Exit::Finding } else { Exit::Ok })

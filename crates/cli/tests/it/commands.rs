@@ -56,3 +56,41 @@ fn validate_finds_nothing_in_a_healthy_store_and_something_in_a_damaged_one() {
     let text = stdout(&found);
     assert!(text.contains("10 of 10 faults found as what they are; 0 healthy episodes refused"), "{text}");
 }
+
+#[test]
+fn force_replaces_a_store_only_when_the_new_one_is_whole_and_removes_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("place");
+    let simulate = |more: &[&str]| {
+        stakeout(["simulate", "--quiet", path(&place), "--episodes", "6", "--hosts", "2"].iter().chain(more))
+    };
+    std::fs::create_dir_all(place.join("episodes")).unwrap();
+    std::fs::write(place.join("thesis.tex"), "years").unwrap();
+    let foreign = simulate(&["--force"]);
+    assert_eq!(foreign.status.code(), Some(2), "{}", stderr(&foreign));
+    assert!(stderr(&foreign).contains("thesis.tex") && place.join("thesis.tex").exists());
+    std::fs::remove_file(place.join("thesis.tex")).unwrap();
+
+    assert!(simulate(&["--force"]).status.success());
+    assert_eq!(simulate(&[]).status.code(), Some(2), "replaced unasked");
+    let words = ["import", "table", "--quiet", "--mapping", "smd_subset", "--force", "/nonexistent.csv", path(&place)];
+    assert_eq!(stakeout(words).status.code(), Some(2));
+    let still = stakeout(["validate", "--quiet", "--no-table", path(&place)]);
+    assert_eq!(still.status.code(), Some(0), "a failed import cost the old store: {}", stderr(&still));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a staging folder was left behind");
+}
+
+#[test]
+fn a_full_stderr_stops_no_work() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let Ok(full) = full() else {
+        println!("skipped: there is no /dev/full");
+        return;
+    };
+    let status = crate::harness::command(["validate", "--no-table", path(store())])
+        .stdout(std::process::Stdio::null())
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+}

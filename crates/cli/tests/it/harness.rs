@@ -58,7 +58,7 @@ pub(crate) fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
             let name = path.strip_prefix(folder).unwrap().display().to_string();
             if path.is_dir() {
                 folders.push(path);
-            } else if !name.ends_with("timing.json") && !name.ends_with(".lock") {
+            } else if !name.ends_with("timing.json") && path.file_name() != Some(OsStr::new(".lock")) {
                 found.push((name, std::fs::read(&path).unwrap()));
             }
         }

@@ -122,6 +122,9 @@ fn a_run_is_never_overwritten_unasked() {
     let out = folder.path().join("run");
     assert!(train("constant", "host", &out, &[]).status.success());
     let before = contents(&out);
+    let impossible = train("constant", "given", &out, &["--force"]);
+    assert_eq!(impossible.status.code(), Some(2));
+    assert_eq!(before, contents(&out), "a run was given up for one that cannot be made");
     let refused = train("constant", "sample", &out, &[]);
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
     assert_eq!(before, contents(&out));

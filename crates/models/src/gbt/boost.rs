@@ -303,6 +303,7 @@ mod tests {
     fn all_states_together_are_a_few_times_the_last() {
         let saves = std::iter::successors(Some(next_save(0)), |round| Some(next_save(*round)));
         let saves: Vec<usize> = saves.take_while(|round| *round <= 500).collect();
+        assert_eq!(saves[..3], [10, 20, 30]);
         assert!(saves.iter().sum::<usize>() < 5 * 500);
         assert!(saves.windows(2).all(|pair| pair[1] - pair[0] <= pair[1] / 5 + 10));
     }

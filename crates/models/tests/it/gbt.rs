@@ -3,32 +3,37 @@
 use serde_json::{Value, json};
 use stakeout_core::{
     BaseModel, Batch, Device, EpochRecord, Estimator, FitContext, FitObserver, InputKind, Labelled, ModelError,
-    Scratch, Windows,
+    Scratch, Subset, Windows,
 };
 use stakeout_models::builtin;
 use stakeout_testkit::data::{SmallWindows, small_windows};
 
 #[derive(Default)]
-struct History(Vec<EpochRecord>);
+struct History {
+    records: Vec<EpochRecord>,
+    stop_after: Option<usize>,
+    state: Option<Vec<u8>>,
+}
 
 impl FitObserver for History {
     fn progress(&mut self, _done: u64, _total: u64) {}
 
     fn epoch(&mut self, record: &EpochRecord) -> Result<(), ModelError> {
-        self.0.push(record.clone());
+        self.records.push(record.clone());
         Ok(())
     }
 
     fn cancelled(&self) -> bool {
-        false
+        self.stop_after == Some(self.records.len())
     }
 
-    fn save_state(&mut self, _state: &[u8]) -> Result<(), ModelError> {
+    fn save_state(&mut self, state: &[u8]) -> Result<(), ModelError> {
+        self.state = Some(state.to_vec());
         Ok(())
     }
 
     fn load_state(&mut self) -> Result<Option<Vec<u8>>, ModelError> {
-        Ok(None)
+        Ok(self.state.clone())
     }
 }
 
@@ -37,25 +42,21 @@ fn estimator(config: &Value) -> Box<dyn Estimator> {
 }
 
 fn fit(config: &Value, train: &SmallWindows, validation: Option<&SmallWindows>) -> (Box<dyn BaseModel>, History) {
-    let weights = [train, validation.unwrap_or(train)].map(|side| vec![1.0; side.labels.len()]);
-    let labelled =
-        |side: usize, of: &'_ SmallWindows| -> (Vec<u16>, Vec<f32>) { (of.labels.clone(), weights[side].clone()) };
-    let (labels, own) = labelled(0, train);
-    let (validation_labels, validation_weights) = labelled(1, validation.unwrap_or(train));
     let mut history = History::default();
-    let mut cx = FitContext {
-        validation: validation.map(|side| Labelled {
-            windows: &side.windows,
-            labels: &validation_labels,
-            weights: &validation_weights,
-        }),
-        seed: 11,
-        device: Device::default(),
-        observer: &mut history,
-    };
-    let train = Labelled { windows: &train.windows, labels: &labels, weights: &own };
-    let model = estimator(config).fit(train, &mut cx).unwrap();
-    (model, history)
+    let model = fit_watched(config, (train, &vec![1.0; train.labels.len()]), validation, &mut history);
+    (model.unwrap(), history)
+}
+
+fn fit_watched(
+    config: &Value,
+    (train, weights): (&SmallWindows, &[f32]),
+    validation: Option<&SmallWindows>,
+    history: &mut History,
+) -> Result<Box<dyn BaseModel>, ModelError> {
+    let ones = vec![1.0; validation.map_or(0, |side| side.labels.len())];
+    let validation = validation.map(|side| Labelled { windows: &side.windows, labels: &side.labels, weights: &ones });
+    let mut cx = FitContext { validation, seed: 11, device: Device::default(), observer: history };
+    estimator(config).fit(Labelled { windows: &train.windows, labels: &train.labels, weights }, &mut cx)
 }
 
 fn log_loss(model: &dyn BaseModel, data: &SmallWindows) -> f64 {
@@ -75,7 +76,7 @@ fn the_round_with_the_least_validation_loss_is_kept() {
     // noisy: channels of one step, so that there is a best round before the last
     let (train, validation) = (small_windows(1, 120, 3, 3, 1), small_windows(2, 60, 3, 3, 1));
     let (model, history) = fit(&json!({ "rounds": 300, "early_stopping_rounds": 15 }), &train, Some(&validation));
-    let losses: Vec<f64> = history.0.iter().map(|record| record.validation_loss.unwrap()).collect();
+    let losses: Vec<f64> = history.records.iter().map(|record| record.validation_loss.unwrap()).collect();
     let best = (0..losses.len()).min_by(|a, b| losses[*a].total_cmp(&losses[*b])).unwrap();
     assert_eq!(losses.len(), best + 1 + 15, "15 rounds follow the best one");
     assert!(best + 16 < 300);
@@ -83,13 +84,49 @@ fn the_round_with_the_least_validation_loss_is_kept() {
 }
 
 #[test]
+fn a_resumed_fit_remembers_the_best_round() {
+    let (train, validation) = (small_windows(1, 120, 3, 3, 1), small_windows(2, 60, 3, 3, 1));
+    let config = json!({ "rounds": 300, "early_stopping_rounds": 15 });
+    let (whole, history) = fit(&config, &train, Some(&validation));
+    let best = history.records.len() - 15;
+    let weights = vec![1.0; 120];
+    let mut interrupted = History { stop_after: Some(best + 10), ..History::default() };
+    let stopped = fit_watched(&config, (&train, &weights), Some(&validation), &mut interrupted);
+    assert!(matches!(stopped.err(), Some(ModelError::Cancelled)));
+    let mut resumed = History { state: interrupted.state, ..History::default() };
+    let model = fit_watched(&config, (&train, &weights), Some(&validation), &mut resumed).unwrap();
+    assert_eq!(resumed.records, history.records[best + 10..]);
+    assert_eq!(model.weights().unwrap(), whole.weights().unwrap());
+}
+
+#[test]
+fn a_weight_of_two_is_a_window_twice() {
+    let train = small_windows(1, 80, 3, 4, 5);
+    let twice: Vec<usize> = (0..80).chain((0..80).filter(|row| row % 3 == 0)).collect();
+    let subset = Subset::new(&train.windows, &twice);
+    let labels: Vec<u16> = twice.iter().map(|row| train.labels[*row]).collect();
+    let config = json!({ "rounds": 15, "subsample": 1.0, "colsample": 1.0 });
+    let weights: Vec<f32> = (0..80).map(|row| if row % 3 == 0 { 2.0 } else { 1.0 }).collect();
+    let weighted = fit_watched(&config, (&train, &weights), None, &mut History::default()).unwrap();
+    let mut history = History::default();
+    let mut cx = FitContext { validation: None, seed: 11, device: Device::default(), observer: &mut history };
+    let repeated = Labelled { windows: &subset, labels: &labels, weights: &vec![1.0; labels.len()] };
+    let repeated = estimator(&config).fit(repeated, &mut cx).unwrap();
+    let apart = weighted.predict(&train.windows).unwrap() - repeated.predict(&train.windows).unwrap();
+    let furthest = apart.iter().map(|d| d.abs()).fold(0.0, f32::max);
+    assert!(furthest < 1e-4, "{furthest}");
+}
+
+#[test]
 fn history_tells_the_loss_of_the_model() {
     let train = small_windows(1, 120, 3, 3, 4);
     let (model, history) = fit(&json!({ "rounds": 30 }), &train, None);
-    assert_eq!(history.0.len(), 30);
-    assert!(history.0.windows(2).all(|pair| pair[1].train_loss < pair[0].train_loss));
-    assert!((log_loss(&*model, &train) - history.0[29].train_loss).abs() < 1e-6);
-    assert!(history.0.iter().all(|record| record.validation_loss.is_none() && record.validation_macro_f1.is_none()));
+    assert_eq!(history.records.len(), 30);
+    assert!(history.records.windows(2).all(|pair| pair[1].train_loss < pair[0].train_loss));
+    assert!((log_loss(&*model, &train) - history.records[29].train_loss).abs() < 1e-6);
+    assert!(
+        history.records.iter().all(|record| record.validation_loss.is_none() && record.validation_macro_f1.is_none())
+    );
 }
 
 #[test]
@@ -98,8 +135,8 @@ fn too_small_a_validation_side_chooses_nothing() {
     let config = json!({ "rounds": 60, "early_stopping_rounds": 1 });
     for (rows, chooses) in [(19, false), (20, true)] {
         let (_, history) = fit(&config, &train, Some(&small_windows(2, rows, 3, 3, 1)));
-        assert_eq!(history.0[0].validation_loss.is_some(), chooses);
-        assert_eq!(history.0.len() < 60, chooses);
+        assert_eq!(history.records[0].validation_loss.is_some(), chooses);
+        assert_eq!(history.records.len() < 60, chooses);
     }
 }
 
