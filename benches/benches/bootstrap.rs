@@ -11,7 +11,7 @@ const CLASSES: usize = 6;
 const SHARES: [f64; CLASSES] = [0.5, 0.2, 0.12, 0.09, 0.06, 0.03];
 const PLAN: Plan = Plan { resamples: 1000, level: 0.95, seed: 1 };
 
-/// SplitMix64 (Steele, Lea and Flood 2014): enough for test data, and no dependency.
+/// `SplitMix64` (Steele, Lea and Flood 2014): enough for test data, and no dependency.
 struct Dice(u64);
 
 impl Dice {

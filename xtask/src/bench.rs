@@ -5,19 +5,20 @@ use std::process::{Command, ExitCode};
 
 use crate::{cargo, root};
 
-/// `bench [ARGS]` runs criterion; `bench --peers VENV` runs `benches/peers/run.py` with that environment's Python.
+/// `bench [ARGS]` runs criterion; `bench --peers VENV NAME ARGS` builds our side and runs `benches/peers/NAME.py` with
+/// that environment's Python.
 pub(crate) fn run(words: &[&str]) -> ExitCode {
     let status = match words {
-        ["--peers", venv, rest @ ..] => {
+        ["--peers", venv, name, rest @ ..] => {
             let build = cargo().args(["build", "--release", "--package", "stakeout-benches", "--bins"]).status();
             if !build.is_ok_and(|status| status.success()) {
                 return ExitCode::from(3);
             }
             let python = Path::new(venv).join("bin").join("python");
-            Command::new(python).arg(root().join("benches/peers/run.py")).args(rest).status()
+            Command::new(python).arg(root().join("benches/peers").join(format!("{name}.py"))).args(rest).status()
         }
-        ["--peers"] => {
-            eprintln!("error: `bench --peers` needs a Python environment, as in benches/peers/README.md");
+        ["--peers", ..] => {
+            eprintln!("error: `bench --peers VENV NAME ARGS`: see docs/benchmarks.md");
             return ExitCode::from(2);
         }
         rest => cargo().args(["bench", "--package", "stakeout-benches"]).args(rest).status(),

@@ -17,7 +17,7 @@ cargo xtask <command>
 
   ci               everything that gates a change: fmt, tidy, clippy, tests, docs, benches compiled
   tidy             the workspace's invariants (docs/architecture.md)
-  bench [ARGS]     the criterion benches; `bench --peers VENV` runs the peers beside ours and prints ratios
+  bench [ARGS]     the criterion benches; `bench --peers VENV NAME ARGS` runs a peer beside ours and prints ratios
   <anything else>  forwarded to the stakeout binary, built in release mode:
                    cargo xtask train --model gru --split host
                    cargo xtask --help-stakeout

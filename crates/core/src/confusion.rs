@@ -110,7 +110,7 @@ mod tests {
         let confusion = Confusion::from_counts(3, vec![3, 1, 0, 0, 2, 0, 0, 0, 0]);
         assert_eq!(confusion.outcomes(0), (3, 0, 1));
         assert_eq!(confusion.f1(2), None);
-        let expected = (6.0 / 7.0 + 4.0 / 5.0) / 2.0;
+        let expected = f64::midpoint(6.0 / 7.0, 4.0 / 5.0);
         assert!((confusion.macro_f1().unwrap() - expected).abs() < 1e-15);
         assert_eq!(confusion.accuracy(), Some(5.0 / 6.0));
     }

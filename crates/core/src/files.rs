@@ -143,7 +143,7 @@ mod tests {
         write_atomic(&path, b"one").unwrap();
         let failed = write_atomic_with(&path, |file| {
             file.write_all(b"half")?;
-            Err(std::io::Error::other("disk full"))
+            Err(Error::other("disk full"))
         });
         assert!(failed.is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"one");

@@ -79,7 +79,9 @@ fn the_table_has_one_row_an_entry() {
     fs::remove_file(small.path.join("episodes").join(id(1)).join("netflow.jsonl")).unwrap();
     let (all, _) = sweep(&small, 1);
     let mut table = VerdictTable::new();
-    all.iter().for_each(|examined| table.push(examined));
+    for examined in &all {
+        table.push(examined);
+    }
     let path = small.path.join("validation.parquet");
     table.write(&path).unwrap();
     let frame = ParquetReader::new(fs::File::open(&path).unwrap()).finish().unwrap();
