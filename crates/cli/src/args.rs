@@ -59,7 +59,9 @@ pub(crate) enum Import {
 
 /// Import columnar tables (parquet, CSV) as described by a mapping
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  stakeout import table --mapping smd_subset smd.parquet stores/smd")]
+#[command(
+    after_help = "How to write a mapping: docs/importing-tables.md.\n\nExample:\n  stakeout import table --mapping smd_subset smd.parquet stores/smd"
+)]
 pub(crate) struct ImportTable {
     /// A mapping file, or the name of a built-in mapping (`import table --list`)
     #[arg(long, value_name = "M.toml|NAME", required_unless_present = "list")]
@@ -132,7 +134,7 @@ pub(crate) struct What {
     /// A configuration file (see `stakeout config`)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Override one setting, as `window.seconds=20`
+    /// Override one setting, as `window.seconds=20`; may be repeated; `stakeout config --model M` lists the keys
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Seed, or several: `1,2,3`
@@ -159,7 +161,9 @@ pub(crate) struct Split {
 
 /// Print the commented default configuration of a run
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  stakeout config --model gru > gru.toml")]
+#[command(
+    after_help = "Example:\n  stakeout config --model gru --split host > gru.toml\n  stakeout train --model gru --config gru.toml"
+)]
 pub(crate) struct Config {
     /// The model
     #[arg(long, default_value = "gru")]
@@ -191,7 +195,7 @@ pub(crate) enum ViewChoice {
     after_help = "Examples:\n  stakeout train --model gru --split host\n  stakeout train --model gbt --split leave-one-host-out --store stores/smd --set scaler=host-clean\n  stakeout train --resume runs/gru-host-realistic-1-0a1b2c3d"
 )]
 pub(crate) struct Train {
-    /// The model, or `all`
+    /// The model, or `all` (required, also with --config)
     #[arg(long, value_name = "M|all", required_unless_present = "resume")]
     pub(crate) model: Option<String>,
     /// Recipe: host, sample, time, given, leave-one-host-out, leave-one-sample-out
@@ -212,7 +216,7 @@ pub(crate) struct Train {
     /// Start over in a run directory that is there already
     #[arg(long)]
     pub(crate) force: bool,
-    /// Fit on all rows, test on none: a checkpoint for deployment, marked untested
+    /// Fit on all rows but the validation side, which chooses when to stop; test on none: for deployment, marked untested
     #[arg(long)]
     pub(crate) refit_all: bool,
     #[command(flatten)]

@@ -309,7 +309,7 @@ pub fn commented_default(
          class_weights = \"balanced\"\n\
          # Read episodes that the validator calls degraded, too.\n\
          degraded = false\n\
-         # Fit on all rows, test on none: for deployment, marked untested.\n\
+         # Fit on all rows but the validation side, which chooses when to stop; test on none: for deployment.\n\
          refit_all = false\n\
          \n\
          # Absent keys come from the corpus; the built-in corpus has these.\n\

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use stakeout_core::{EpisodeRef, Estimator, ModelEntry, ModelError, SampleIndex, Side};
+use stakeout_core::{Clock, EpisodeRef, Estimator, ModelEntry, ModelError, SampleIndex, Side};
 use stakeout_eval::bootstrap::Plan;
 use stakeout_eval::{Metrics, Predictions, Run, Summary, TrainSide, Unit};
 use stakeout_splits::{Fold, Ledger, Separates, Split};
@@ -181,6 +181,16 @@ impl Request<'_> {
         Ok((self.model.configure)(&config)?.config())
     }
 
+    /// What must be said of a split over time where the corpus has no clock.
+    pub fn clock_remark(&self) -> Option<String> {
+        let made_up = self.dataset.schema.window.clock == Clock::Index && self.recipe.separates() == Separates::Time;
+        made_up.then(|| {
+            "the clock of this corpus is made up: \"later\" is the order in which the importer laid the episodes, and says \
+             nothing about a later month"
+                .into()
+        })
+    }
+
     fn origin(&self, estimator: &dyn Estimator) -> Origin {
         let experiment = self.experiment;
         let scaler = match experiment.scaler {
@@ -293,9 +303,11 @@ impl Request<'_> {
         let mut remarks = fold.notes().to_vec();
         remarks.extend(observer.notes().iter().cloned());
         if self.experiment.refit_all {
-            let but = if estimator.needs_validation() { " but the validation side, which chose the epoch" } else { "" };
+            let but =
+                if estimator.needs_validation() { " but the validation side, which chose when to stop" } else { "" };
             remarks.push(format!("fitted on all rows{but}; tested on none: no score says how good it is"));
         }
+        remarks.extend(self.clock_remark());
         let dropped = if tested { fold.dropped() } else { &[] };
         let result = CellResult {
             origin: self.origin(&*estimator),

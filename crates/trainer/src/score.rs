@@ -209,13 +209,26 @@ impl StoredRun {
                     t0_ns: cut.t0_ns[window],
                     label: cut.labels[window].map(|label| classes[usize::from(label)].as_str()),
                     predicted: &classes[usize::from(stakeout_core::confusion::argmax(probabilities))],
-                    probabilities,
+                    probabilities: ByClass { classes, probabilities },
                     simulated,
                 })?;
             }
             Ok(())
         })?;
         Ok(account)
+    }
+}
+
+/// Class names with their probabilities; written as one object in the order of the class list.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ByClass<'a> {
+    classes: &'a [String],
+    probabilities: &'a [f32],
+}
+
+impl Serialize for ByClass<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.classes.iter().zip(self.probabilities))
     }
 }
 
@@ -234,8 +247,8 @@ pub struct WindowPrediction<'a> {
     pub label: Option<&'a str>,
     /// The most probable class.
     pub predicted: &'a str,
-    /// One probability a class, in the order of the class list.
-    pub probabilities: &'a [f32],
+    /// One probability a class, by name.
+    pub probabilities: ByClass<'a>,
     /// Whether the model or the store is simulated: says nothing about real malware.
     pub simulated: bool,
 }

@@ -1,14 +1,14 @@
 //! `stakeout channels`.
 
 use stakeout_core::ChannelSpec;
-use stakeout_telemetry::Corpus;
+use stakeout_telemetry::{Corpus, Store};
 
 use crate::args::Channels;
 use crate::{Context, Exit, output};
 
 pub(crate) fn run(args: &Channels, context: &Context) -> anyhow::Result<Exit> {
     let corpus = match &args.store {
-        Some(store) => Corpus::read(store)?,
+        Some(store) => Store::open(store)?.corpus().clone(),
         None => Corpus::built_in(),
     };
     let channels: &[ChannelSpec] = &corpus.channels;

@@ -62,7 +62,7 @@ fn one(cell: &CellResult) -> anyhow::Result<()> {
             if cell.origin.simulated {
                 output::line(render::SIMULATED)?;
             }
-            output::line(&format!("{}: fitted on all rows, UNTESTED", cell.origin.model))?;
+            output::line(&format!("{}: fitted without a test side, UNTESTED", cell.origin.model))?;
         }
     }
     for (reason, n) in &cell.windows_in_no_side {

@@ -1,8 +1,9 @@
 //! `stakeout split`: folds and ledger without training.
 
+use stakeout_core::Clock;
 use stakeout_eval::render::SIMULATED;
 use stakeout_features::Inputs;
-use stakeout_splits::Ledger;
+use stakeout_splits::{Ledger, Separates};
 use stakeout_trainer::{Dataset, Reading};
 
 use super::what;
@@ -58,6 +59,12 @@ pub(crate) fn run(args: &Split, context: &Context) -> anyhow::Result<Exit> {
         })
         .collect();
     output::line(&output::table(&["fold", "train", "validation", "test", "in no side"], &rows))?;
+    if dataset.schema.window.clock == Clock::Index && recipe.separates() == Separates::Time {
+        output::line(
+            "\nnote: the clock of this corpus is made up: \"later\" is the order in which the importer laid the",
+        )?;
+        output::line("      episodes, and says nothing about a later month")?;
+    }
     for (fold, ledger) in folds.iter().zip(&ledgers) {
         output::line(&format!("\nfold {}", output::clean(fold.name())))?;
         for note in fold.notes() {

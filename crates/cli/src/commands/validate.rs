@@ -27,7 +27,8 @@ pub(crate) fn run(args: &Validate, context: &Context) -> anyhow::Result<Exit> {
             if let Some(truth) = &mut truth {
                 truth.add(&examined);
             }
-            if let Some(reason) = examined.reasons.first() {
+            let refused = examined.verdict > Verdict::Accepted;
+            if let Some(reason) = examined.reasons.first().filter(|_| refused) {
                 if listed.len() < LISTED {
                     listed.push(vec![examined.id, examined.verdict.name().to_owned(), reason.to_string()]);
                 } else {
@@ -59,6 +60,10 @@ pub(crate) fn run(args: &Validate, context: &Context) -> anyhow::Result<Exit> {
         let path = args.out.clone().unwrap_or_else(|| args.store.join("validation.parquet"));
         table.write(&path).context("the table could not be written: use --out FILE or --no-table")?;
         progress.say(&format!("wrote {}", path.display()));
+    }
+    if store.entries().is_empty() {
+        progress.say("finding: the store has no episode");
+        return Ok(Exit::Finding);
     }
     let bad = summary.of(Verdict::Rejected) + summary.of(Verdict::Errored);
     Ok(if bad > 0 { Exit::Finding } else { Exit::Ok })
