@@ -134,7 +134,7 @@ mod tests {
         ]
         .prop_map(|v| v as f32 / 2.0);
         let value = prop_oneof![20 => value, 1 => any::<f32>()];
-        prop::collection::vec((value, 0.0f32..3.0), 0..400)
+        prop::collection::vec((value, (0u32..1 << 20).prop_map(|i| 0.0 + i as f32 * (3.0 / 1_048_576.0))), 0..400)
     }
 
     proptest! {

@@ -104,7 +104,17 @@ mod tests {
     }
 
     fn rows() -> impl Strategy<Value = Vec<(u8, Gradient)>> {
-        prop::collection::vec((any::<u8>(), [-1.0f32..1.0, 0.0f32..0.5]), 0..300)
+        prop::collection::vec(
+            (
+                any::<u8>(),
+                (
+                    (0u32..1 << 20).prop_map(|i| -1.0 + i as f32 * (2.0 / 1_048_576.0)),
+                    (0u32..1 << 20).prop_map(|i| 0.0 + i as f32 * (0.5 / 1_048_576.0)),
+                )
+                    .prop_map(|(gradient, hessian)| [gradient, hessian]),
+            ),
+            0..300,
+        )
     }
 
     proptest! {

@@ -123,7 +123,17 @@ mod tests {
 
     fn rows(missing: u32) -> impl Strategy<Value = Vec<(u8, Gradient)>> {
         let bin = prop_oneof![6 => 0u8..6, missing => Just(MISSING)];
-        prop::collection::vec((bin, [-1.0f32..1.0, 0.05f32..0.5]), 1..60)
+        prop::collection::vec(
+            (
+                bin,
+                (
+                    (0u32..1 << 20).prop_map(|i| -1.0 + i as f32 * (2.0 / 1_048_576.0)),
+                    (0u32..1 << 20).prop_map(|i| 0.05 + i as f32 * (0.45 / 1_048_576.0)),
+                )
+                    .prop_map(|(gradient, hessian)| [gradient, hessian]),
+            ),
+            1..60,
+        )
     }
 
     fn check(rows: &[(u8, Gradient)], rule: &Rule) -> Result<(), TestCaseError> {
@@ -151,12 +161,12 @@ mod tests {
     proptest! {
         // the limits of weight lie between the sums that can occur, so that rounding does not decide
         #[test]
-        fn as_all_cuts_one_by_one(rows in rows(2), lambda in 0.01f64..4.0, min_gain in 0.0f64..0.2) {
+        fn as_all_cuts_one_by_one(rows in rows(2), lambda in (0u32..1 << 20).prop_map(|i| 0.01 + f64::from(i) * (3.99 / 1_048_576.0)), min_gain in (0u32..1 << 20).prop_map(|i| 0.0 + f64::from(i) * (0.2 / 1_048_576.0))) {
             check(&rows, &Rule { lambda, min_child_weight: 0.04, min_gain })?;
         }
 
         #[test]
-        fn as_all_cuts_without_missing_values(rows in rows(0), lambda in 0.0f64..4.0) {
+        fn as_all_cuts_without_missing_values(rows in rows(0), lambda in (0u32..1 << 20).prop_map(|i| 0.0 + f64::from(i) * (4.0 / 1_048_576.0))) {
             check(&rows, &Rule { lambda, min_child_weight: 0.04, min_gain: 0.0 })?;
         }
     }

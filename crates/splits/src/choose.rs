@@ -187,7 +187,7 @@ mod tests {
         #[test]
         fn no_swap_improves_the_choice(
             held in proptest::collection::vec(proptest::collection::btree_set(0usize..6, 1..4), 2..12),
-            share in 0.1f64..0.9,
+            share in (0u32..1 << 20).prop_map(|i| 0.1 + f64::from(i) * (0.8 / 1_048_576.0)),
             seed: u64,
         ) {
             let candidates: Vec<(usize, Strata)> = held.into_iter().enumerate().collect();

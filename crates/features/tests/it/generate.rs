@@ -101,5 +101,5 @@ fn value() -> impl Strategy<Value = (f64, f64)> {
         2 => (0..9u8).prop_map(|v| 1e9 + 64.0 * f64::from(v)),
         1 => prop::sample::select(vec![0.0, -0.0, 1e30, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300]),
     ];
-    (value, 0.0..1.0f64)
+    (value, (0u32..1 << 20).prop_map(|i| 0.0 + f64::from(i) * (1.0 / 1_048_576.0)))
 }

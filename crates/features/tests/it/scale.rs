@@ -40,7 +40,7 @@ fn table(values: &[f32], lengths: Vec<u32>) -> WindowTable {
 
 fn rows() -> impl Strategy<Value = (Vec<f32>, Vec<u32>)> {
     (0..12usize).prop_flat_map(|n| {
-        let value = prop_oneof![5 => -10.0..10.0f32, 1 => Just(f32::NAN), 1 => Just(1e9f32), 1 => Just(3.0f32)];
+        let value = prop_oneof![5 => (0u32..1 << 20).prop_map(|i| -10.0 + i as f32 * (20.0 / 1_048_576.0)), 1 => Just(f32::NAN), 1 => Just(1e9f32), 1 => Just(3.0f32)];
         (prop::collection::vec(value, n * 10), prop::collection::vec(0..=STEPS as u32, n))
     })
 }
