@@ -18,8 +18,12 @@
 //! * [`histogram`]: gradient sums per bin;
 //! * [`split`]: the best cut of a histogram;
 //! * [`partition`]: the rows of a node to its two children.
+//!
+//! Classification trees take [`gini`] in place of histogram and split. Rows of numbers as they are: [`dense`].
 
 pub mod bins;
+pub mod dense;
+pub mod gini;
 pub mod histogram;
 pub mod partition;
 pub mod split;

@@ -7,10 +7,9 @@
 //! Guarantees: the same probabilities in any batch, bit for bit; the same bytes for any number of threads; a window of
 //! weight 0 counts as absent; a class without a training window keeps its column, with a small probability.
 //!
-//! In reading order: `binned` (data), `objective` (loss), `grow` (one tree), `forest` (all trees, their bytes), `boost`
+//! In reading order: `trees::binned` (data), `objective` (loss), `grow` (one tree), `forest` (all trees, their bytes), `boost`
 //! (the loop), `state` (what an interrupted fit goes on from).
 
-mod binned;
 mod boost;
 mod forest;
 mod grow;
@@ -30,6 +29,7 @@ use crate::config::{self, within};
 use forest::Forest;
 
 const KIND: &str = "gbt";
+const INPUT: InputKind = InputKind::Summary;
 
 /// With fewer validation windows than this the last round is taken: their loss says too little to choose by. The
 /// history then carries no validation loss.

@@ -18,16 +18,34 @@
 
 mod bytes;
 pub mod config;
+mod draw;
+mod trees;
+mod weighted;
+
 pub mod constant;
+pub mod extra_trees;
+pub mod forest;
 pub mod gbt;
+pub mod knn;
+pub mod logistic;
 pub mod nn;
+pub mod tree;
 
 use stakeout_core::ModelRegistry;
 
 /// The models of this crate.
 pub fn builtin() -> ModelRegistry {
     let mut registry = ModelRegistry::default();
-    for entry in [constant::entry(), gbt::entry(), nn::gru::entry()] {
+    for entry in [
+        constant::entry(),
+        logistic::entry(),
+        knn::entry(),
+        tree::entry(),
+        forest::entry(),
+        extra_trees::entry(),
+        gbt::entry(),
+        nn::gru::entry(),
+    ] {
         registry.add(entry).expect("the kinds of this crate differ");
     }
     registry

@@ -1,18 +1,19 @@
 //! The boosting loop.
 
-use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use stakeout_core::{EpochRecord, FitContext, Labelled, ModelError};
 use stakeout_kernels::histogram::Gradient;
 use stakeout_kernels::split::Rule;
 
-use super::binned::{Binned, Edges};
 use super::forest::Forest;
 use super::grow::{Grower, Sample, Tree, Workspace};
 use super::objective::{self, Scored};
 use super::state::{Best, State};
-use super::{GbtConfig, MIN_VALIDATION_WINDOWS};
+use super::{GbtConfig, INPUT, MIN_VALIDATION_WINDOWS};
+use crate::draw::{choose, complement, share, stream};
+use crate::trees::binned::{Binned, Edges};
+use crate::weighted::Weighted;
 
 /// Fits a forest: up to the best round where a validation side chooses it, else up to the last.
 pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext<'_>) -> Result<Forest, ModelError> {
@@ -20,7 +21,7 @@ pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext
     let geometry = train.windows.schema().geometry();
     let (seed, features, classes) = (cx.seed, geometry.features, geometry.classes);
     let weighted = Weighted::of(&train)?;
-    let edges = Edges::of(train.windows, &weighted.rows, &weighted.weights, config.max_bins, |n, sample| {
+    let edges = Edges::of(train.windows, INPUT, &weighted.rows, &weighted.weights, config.max_bins, |n, sample| {
         choose(n, sample, &mut generator(seed, 0, Draw::Sketch))
     })?;
     let base = objective::base_margins(&weighted.labels, &weighted.weights, classes);
@@ -126,7 +127,7 @@ struct Side {
 
 impl Side {
     fn new(data: &Labelled<'_>, weighted: Weighted, edges: &Edges, base: &[f32]) -> Result<Self, ModelError> {
-        let binned = Binned::of(data.windows, &weighted.rows, edges)?;
+        let binned = Binned::of(data.windows, INPUT, &weighted.rows, edges)?;
         Ok(Self { binned, scored: Scored::new(weighted.labels, weighted.weights, base) })
     }
 
@@ -179,28 +180,6 @@ fn grow_round(
         .collect()
 }
 
-/// The rows with a positive weight: a row of weight 0 is as good as absent.
-struct Weighted {
-    rows: Vec<usize>,
-    labels: Vec<u16>,
-    weights: Vec<f32>,
-}
-
-impl Weighted {
-    fn of(data: &Labelled<'_>) -> Result<Self, ModelError> {
-        let rows: Vec<usize> = (0..data.labels.len()).filter(|row| data.weights[*row] > 0.0).collect();
-        if rows.is_empty() {
-            return Err(ModelError::Data("every window has weight 0".into()));
-        }
-        if u32::try_from(rows.len()).is_err() {
-            return Err(ModelError::Data(format!("{} windows; at most {} can be binned", rows.len(), u32::MAX)));
-        }
-        let labels = rows.iter().map(|row| data.labels[*row]).collect();
-        let weights = rows.iter().map(|row| data.weights[*row]).collect();
-        Ok(Self { rows, labels, weights })
-    }
-}
-
 /// What a state belongs to. Other data of the same size show by thresholds that are no bin edges.
 fn name(config: &GbtConfig, seed: u64, training: &Side, features: usize, classes: usize) -> String {
     let settings = serde_json::to_string(config).expect("settings serialise");
@@ -222,66 +201,14 @@ fn generator(seed: u64, round: usize, draw: Draw) -> Xoshiro256PlusPlus {
         Draw::Rows => 1,
         Draw::Columns(output) => 2 + u64::from(output),
     };
-    let mixed = [round as u64, purpose]
-        .iter()
-        .fold(seed, |seed, word| Xoshiro256PlusPlus::seed_from_u64(seed ^ word.rotate_left(32)).next_u64());
-    Xoshiro256PlusPlus::seed_from_u64(mixed)
-}
-
-/// A share of `n`, at least 1.
-fn share(n: usize, share: f64) -> usize {
-    ((n as f64 * share).round() as usize).clamp(1, n)
-}
-
-/// `count` of `0..n`, ascending, each set equally likely (selection sampling: Knuth, TAOCP 2, 3.4.2, algorithm S).
-fn choose(n: usize, count: usize, generator: &mut impl Rng) -> Vec<u32> {
-    if count == n {
-        return (0..n as u32).collect();
-    }
-    let mut chosen = Vec::with_capacity(count);
-    for i in 0..n {
-        let uniform = (generator.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        if uniform * ((n - i) as f64) < (count - chosen.len()) as f64 {
-            chosen.push(i as u32);
-        }
-    }
-    chosen
-}
-
-/// `0..n` without `chosen`, which ascends.
-fn complement(n: usize, chosen: &[u32]) -> Vec<u32> {
-    let mut rest = Vec::with_capacity(n - chosen.len());
-    let mut from = 0;
-    for border in chosen.iter().copied().chain([n as u32]) {
-        rest.extend(from..border);
-        from = border + 1;
-    }
-    rest
+    stream(seed, [round as u64, purpose])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rand::Rng;
 
-    #[test]
-    fn every_row_is_chosen_equally_often() {
-        let mut counts = [0u32; 10];
-        for round in 0..10_000 {
-            let chosen = choose(10, 3, &mut generator(1, round, Draw::Rows));
-            assert_eq!(chosen.len(), 3);
-            assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]));
-            let mut all: Vec<u32> = complement(10, &chosen);
-            assert_eq!(all.len(), 7);
-            all.extend(&chosen);
-            all.sort_unstable();
-            assert!(all.iter().copied().eq(0..10));
-            for row in chosen {
-                counts[row as usize] += 1;
-            }
-        }
-        // 3,000 expected, standard deviation 46
-        assert!(counts.iter().all(|count| count.abs_diff(3000) < 230), "{counts:?}");
-    }
+    use super::*;
 
     #[test]
     fn streams_differ() {

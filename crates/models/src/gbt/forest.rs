@@ -4,73 +4,13 @@ use stakeout_core::ModelError;
 
 use super::objective;
 use crate::bytes::Reader;
+use crate::trees::node::{self, Node, Trees};
 
 const MAGIC: [u8; 4] = *b"SGBT";
 const FORMAT: u32 = 1;
-/// Bytes of a stored node.
-const NODE: usize = 16;
-/// Set in [`Node::column`] where missing values go left.
-const MISSING_LEFT: u32 = 1 << 31;
-
 /// The largest size of a leaf value or a base margin. A difference of 100 is certainty for a softmax in single
 /// precision, so that nothing is lost, and the sum over any number of trees stays finite.
 pub(super) const LIMIT: f32 = 100.0;
-
-/// A node of a tree. Its children stand side by side, behind it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Node {
-    /// Values at or below it go left.
-    threshold: f32,
-    /// What the node would add to the margin if it were a leaf. A leaf does.
-    pub(super) value: f32,
-    /// Position of the left child in the tree, the right one follows it; 0 in a leaf.
-    left: u32,
-    /// The input that is compared, and [`MISSING_LEFT`].
-    column: u32,
-}
-
-impl Node {
-    pub(super) fn leaf(value: f32) -> Self {
-        Self { threshold: 0.0, value, left: 0, column: 0 }
-    }
-
-    pub(super) fn split(&mut self, column: u32, threshold: f32, missing_left: bool, left: usize) {
-        *self = Self {
-            threshold,
-            value: self.value,
-            left: left as u32,
-            column: column | if missing_left { MISSING_LEFT } else { 0 },
-        };
-    }
-
-    pub(super) fn is_leaf(&self) -> bool {
-        self.left == 0
-    }
-
-    pub(super) fn left(&self) -> usize {
-        self.left as usize
-    }
-
-    pub(super) fn threshold(&self) -> f32 {
-        self.threshold
-    }
-
-    pub(super) fn column(&self) -> usize {
-        (self.column & !MISSING_LEFT) as usize
-    }
-
-    pub(super) fn missing_left(&self) -> bool {
-        self.column & MISSING_LEFT != 0
-    }
-
-    /// Position of the child that a row of raw values goes to.
-    #[inline]
-    pub(super) fn child(&self, row: &[f32]) -> usize {
-        let value = row[self.column()];
-        let right = if value.is_nan() { !self.missing_left() } else { value > self.threshold };
-        self.left() + usize::from(right)
-    }
-}
 
 /// Trees in the order in which they were grown, one an output of each round.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,29 +18,25 @@ pub(super) struct Forest {
     features: usize,
     /// Margin of each class before the first tree.
     base: Vec<f32>,
-    /// Position in `nodes` behind the last node of each tree.
-    ends: Vec<u32>,
-    nodes: Vec<Node>,
+    trees: Trees,
 }
 
 impl Forest {
     pub(super) fn new(features: usize, base: Vec<f32>) -> Self {
-        Self { features, base, ends: Vec::new(), nodes: Vec::new() }
+        Self { features, base, trees: Trees::default() }
     }
 
     pub(super) fn push(&mut self, tree: &[Node]) {
-        self.nodes.extend_from_slice(tree);
-        self.ends.push(self.nodes.len() as u32);
+        self.trees.push(tree);
     }
 
     pub(super) fn rounds(&self) -> usize {
-        self.ends.len() / objective::outputs(self.classes())
+        self.trees.len() / objective::outputs(self.classes())
     }
 
     /// Drops the rounds behind the first `rounds`.
     pub(super) fn truncate(&mut self, rounds: usize) {
-        self.ends.truncate(rounds * objective::outputs(self.classes()));
-        self.nodes.truncate(self.ends.last().map_or(0, |end| *end as usize));
+        self.trees.truncate(rounds * objective::outputs(self.classes()));
     }
 
     pub(super) fn classes(&self) -> usize {
@@ -108,8 +44,7 @@ impl Forest {
     }
 
     pub(super) fn trees(&self) -> impl Iterator<Item = &[Node]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.nodes[start as usize..*end as usize])
+        self.trees.iter()
     }
 
     /// Class probabilities of rows of raw values (rows × features) into `out` (rows × classes).
@@ -121,11 +56,7 @@ impl Forest {
         // a tree at a time over all rows, so that it stays in the cache; each row still adds its trees in order
         for (tree, class) in self.trees().zip(objective::classes_of_outputs(classes).cycle()) {
             for (row, out) in values.chunks_exact(self.features).zip(out.chunks_exact_mut(classes)) {
-                let mut node = &tree[0];
-                while !node.is_leaf() {
-                    node = &tree[node.child(row)];
-                }
-                out[class] += node.value;
+                out[class] += tree[node::leaf_of(tree, row)].value;
             }
         }
         for row in out.chunks_exact_mut(classes) {
@@ -147,30 +78,19 @@ impl Forest {
         }
     }
 
-    /// Magic `SGBT`, then little endian: `u32` format, features, classes, trees; `f32` base margin a class; per tree
-    /// `u32` nodes and per node `f32` threshold, `f32` value, `u32` left child in the tree (0: a leaf), `u32` input
-    /// with the highest bit set where missing values go left.
+    /// Magic `SGBT`, then little endian: `u32` format, features, classes, trees; `f32` base margin a class; the trees as
+    /// [`node::write_tree`] does, a node's value being its part of the margin.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(20 + 4 * (self.base.len() + self.ends.len()) + NODE * self.nodes.len());
-        bytes.extend(MAGIC);
-        for word in [FORMAT, self.features as u32, self.classes() as u32, self.ends.len() as u32] {
+        let mut bytes = MAGIC.to_vec();
+        for word in [FORMAT, self.features as u32, self.classes() as u32, self.trees.len() as u32] {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(self.base.iter().flat_map(|b| b.to_le_bytes()));
-        for tree in self.trees() {
-            bytes.extend((tree.len() as u32).to_le_bytes());
-            for node in tree {
-                bytes.extend(node.threshold.to_le_bytes());
-                bytes.extend(node.value.to_le_bytes());
-                bytes.extend(node.left.to_le_bytes());
-                bytes.extend(node.column.to_le_bytes());
-            }
-        }
+        self.trees().for_each(|tree| node::write_tree(tree, &mut bytes));
         bytes
     }
 
-    /// Reads what [`Forest::to_bytes`] wrote and believes nothing: lengths are checked against the buffer, children
-    /// stand behind their parent (so that every walk ends), inputs exist, numbers are usable.
+    /// Reads what [`Forest::to_bytes`] wrote and believes nothing of it.
     pub(super) fn from_bytes(bytes: &[u8], features: usize, classes: usize) -> Result<Self, ModelError> {
         let refused = |why: String| Err(ModelError::Weights(why));
         let mut reader = Reader::new(bytes);
@@ -190,31 +110,8 @@ impl Forest {
         if let Some(base) = forest.base.iter().find(|base| !usable(**base)) {
             return refused(format!("base margin {base}"));
         }
-        for t in 0..trees {
-            let count = reader.u32()? as usize;
-            let stored = reader.take(count, NODE)?;
-            if count == 0 || forest.nodes.len() + count > u32::MAX as usize {
-                return refused(format!("tree {t} has {count} nodes"));
-            }
-            for (i, bytes) in stored.chunks_exact(NODE).enumerate() {
-                let word = |at: usize| bytes[at..at + 4].try_into().expect("four bytes");
-                let node = Node {
-                    threshold: f32::from_le_bytes(word(0)),
-                    value: f32::from_le_bytes(word(4)),
-                    left: u32::from_le_bytes(word(8)),
-                    column: u32::from_le_bytes(word(12)),
-                };
-                let is_sound = node.is_leaf()
-                    || (node.left() > i
-                        && node.left() < count - 1
-                        && node.column() < features
-                        && !node.threshold.is_nan());
-                if !is_sound || !usable(node.value) {
-                    return refused(format!("tree {t}, node {i}: {node:?}"));
-                }
-                forest.nodes.push(node);
-            }
-            forest.ends.push(forest.nodes.len() as u32);
+        for _ in 0..trees {
+            forest.trees.read_tree(&mut reader, features, usable)?;
         }
         reader.end()?;
         Ok(forest)
@@ -298,7 +195,7 @@ mod tests {
         }
         // a child that is its own parent
         let mut bytes = good.clone();
-        let leaf = node + NODE;
+        let leaf = node + 16;
         bytes[leaf + 8..leaf + 12].copy_from_slice(&1u32.to_le_bytes());
         assert!(Forest::from_bytes(&bytes, 2, 3).is_err());
     }

@@ -7,11 +7,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use stakeout_kernels::histogram::{self, EMPTY, Gradient, Histogram};
-use stakeout_kernels::partition::{goes_left, partition};
+use stakeout_kernels::partition::partition;
 use stakeout_kernels::split::{Cut, Rule, Side, best_cut};
 
-use super::binned::{Binned, Edges};
-use super::forest::{LIMIT, Node};
+use super::forest::LIMIT;
+use crate::trees::binned::{Binned, Edges};
+use crate::trees::node::{Node, leaf_of_bins};
 
 /// Histograms of fewer additions than this are not worth waking other threads for.
 const PARALLEL: usize = 1 << 17;
@@ -93,14 +94,7 @@ impl Tree {
     /// Adds the tree's values to the margins of some rows.
     pub(super) fn add_to(&self, binned: &Binned, rows: impl IntoIterator<Item = u32>, margins: &mut [f32]) {
         for row in rows {
-            let (mut at, mut node) = (0, &self.nodes[0]);
-            while !node.is_leaf() {
-                let bin = binned.column(node.column())[row as usize];
-                let missing = if node.missing_left() { Side::Left } else { Side::Right };
-                at = node.left() + usize::from(!goes_left(bin, self.cuts[at], missing));
-                node = &self.nodes[at];
-            }
-            margins[row as usize] += node.value;
+            margins[row as usize] += self.nodes[leaf_of_bins(&self.nodes, &self.cuts, binned, row)].value;
         }
     }
 
@@ -265,6 +259,7 @@ mod tests {
     use super::super::forest::Forest;
     use super::*;
 
+    const KIND: stakeout_core::InputKind = stakeout_core::InputKind::Summary;
     const RULE: Rule = Rule { lambda: 1.0, min_child_weight: 0.01, min_gain: 0.0 };
 
     /// Raw values (row-major), their bins, and gradients.
@@ -280,9 +275,9 @@ mod tests {
         let small = small_windows(seed, rows, 2, 3, 4);
         let all: Vec<usize> = (0..rows).collect();
         let edges =
-            Edges::of(&small.windows, &all, &vec![1.0; rows], max_bins, |n, _| (0..n as u32).collect()).unwrap();
-        let binned = Binned::of(&small.windows, &all, &edges).unwrap();
-        let mut batch = stakeout_core::Batch::new(stakeout_core::InputKind::Summary, small.windows.schema().geometry());
+            Edges::of(&small.windows, KIND, &all, &vec![1.0; rows], max_bins, |n, _| (0..n as u32).collect()).unwrap();
+        let binned = Binned::of(&small.windows, KIND, &all, &edges).unwrap();
+        let mut batch = stakeout_core::Batch::new(KIND, small.windows.schema().geometry());
         small.windows.gather(&all, &mut batch).unwrap();
         let gradients = small
             .labels

@@ -29,6 +29,50 @@ fn gbt_takes_weight_zero_for_absence() {
 }
 
 #[test]
+fn logistic() {
+    check("logistic", &json!({ "max_steps": 60 }));
+    check_zero_weight_is_absence(builtin().get("logistic").unwrap(), &json!({ "max_steps": 40 }));
+}
+
+#[test]
+fn tree() {
+    check("tree", &json!({ "max_depth": 4 }));
+    check("tree", &json!({ "max_bins": 16, "min_leaf_rows": 1, "smoothing": 0.5 }));
+    check_zero_weight_is_absence(builtin().get("tree").unwrap(), &json!({}));
+}
+
+#[test]
+fn forest() {
+    check("forest", &json!({ "trees": 40 }));
+    check_zero_weight_is_absence(builtin().get("forest").unwrap(), &json!({ "trees": 8 }));
+}
+
+#[test]
+fn forest_on_time_steps() {
+    check("forest", &json!({ "trees": 34, "input": "tensor", "min_leaf_rows": 2, "rows_per_tree": 100 }));
+}
+
+#[test]
+fn extra_trees() {
+    check("extra-trees", &json!({ "trees": 40, "inputs_per_split": 0.5 }));
+    check_zero_weight_is_absence(builtin().get("extra-trees").unwrap(), &json!({ "trees": 8 }));
+}
+
+#[test]
+fn extra_trees_on_time_steps() {
+    check("extra-trees", &json!({ "trees": 34, "input": "tensor", "max_bins": 20, "rows_per_tree": 100 }));
+}
+
+#[test]
+fn knn() {
+    check("knn", &json!({}));
+    check("knn", &json!({ "neighbours": 4, "input": "tensor", "max_rows": 120 }));
+    for config in [json!({}), json!({ "neighbours": 5 })] {
+        check_zero_weight_is_absence(builtin().get("knn").unwrap(), &config);
+    }
+}
+
+#[test]
 fn defaults_are_what_their_commented_text_says() {
     for entry in builtin().entries() {
         let text: Value = toml::from_str(entry.defaults).unwrap_or_else(|e| panic!("{}: {e}", entry.kind));

@@ -1,5 +1,6 @@
 //! The models behind their public interface.
 
+mod classical;
 mod contract;
 mod gbt;
 mod golden;
