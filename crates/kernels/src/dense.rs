@@ -81,7 +81,8 @@ mod tests {
             prop_assert!((fast - slow).abs() <= 1e-5 * slow, "{fast} for {slow}");
             let limit = limit as f32;
             let limited = squared(&a, &b, limit);
-            prop_assert!(if fast <= f64::from(limit) { f64::from(limited) == fast } else { limited > limit });
+            let is_kept = if fast <= f64::from(limit) { f64::from(limited) == fast } else { limited > limit };
+            prop_assert!(is_kept, "{limited} for {fast} with the limit {limit}");
         }
 
         #[test]

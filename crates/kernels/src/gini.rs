@@ -279,6 +279,7 @@ mod tests {
 
     use super::*;
 
+    #[derive(Debug)]
     struct Example {
         column: Vec<u8>,
         members: Vec<Member>,
@@ -322,8 +323,7 @@ mod tests {
     fn check(example: &Example) -> Result<(), TestCaseError> {
         let rows: Vec<u32> = (0..example.column.len() as u32).collect();
         let totals = example.totals();
-        let node =
-            Node { rows: &rows, members: &example.members, totals: &totals, min_rows: example.min_rows };
+        let node = Node { rows: &rows, members: &example.members, totals: &totals, min_rows: example.min_rows };
         let mut desk = Desk::default();
         let slow = (0..=254u8).flat_map(|bin| [Side::Left, Side::Right].map(|side| example.slow(bin, side)));
         let top = slow.flatten().fold(f64::NEG_INFINITY, f64::max);

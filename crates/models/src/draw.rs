@@ -5,9 +5,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// The generator for a purpose that `words` name. Streams of different words are unrelated.
 pub(crate) fn stream<const N: usize>(seed: u64, words: [u64; N]) -> Xoshiro256PlusPlus {
-    let mixed = words
-        .iter()
-        .fold(seed, |seed, word| Xoshiro256PlusPlus::seed_from_u64(seed ^ word.rotate_left(32)).next_u64());
+    let mixed =
+        words.iter().fold(seed, |seed, word| Xoshiro256PlusPlus::seed_from_u64(seed ^ word.rotate_left(32)).next_u64());
     Xoshiro256PlusPlus::seed_from_u64(mixed)
 }
 

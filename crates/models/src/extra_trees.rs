@@ -121,7 +121,8 @@ impl Estimator for ExtraTrees {
     }
 
     fn fit(&self, train: Labelled<'_>, cx: &mut FitContext<'_>) -> Result<Box<dyn BaseModel>, ModelError> {
-        let ExtraTreesConfig { input, trees, inputs_per_split, max_depth, min_leaf_rows, rows_per_tree, .. } = self.config;
+        let ExtraTreesConfig { input, trees, inputs_per_split, max_depth, min_leaf_rows, rows_per_tree, .. } =
+            self.config;
         let geometry = train.windows.schema().geometry();
         let plan = Plan {
             input,

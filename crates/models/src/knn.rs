@@ -112,7 +112,8 @@ impl Knn {
         let validation = match cx.validation {
             Some(validation) => {
                 validation.check()?;
-                Some((validation, Weighted::of(&validation)?)).filter(|(_, own)| own.rows.len() >= MIN_VALIDATION_WINDOWS)
+                Some((validation, Weighted::of(&validation)?))
+                    .filter(|(_, own)| own.rows.len() >= MIN_VALIDATION_WINDOWS)
             }
             None => None,
         };

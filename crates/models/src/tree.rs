@@ -7,10 +7,10 @@
 //! linfa-trees 0.8 is the textbook tree of the ecosystem and was meant to grow this one. It cannot keep "same seed, same
 //! bytes": class weights stand in a `HashMap` with a random hash, and Gini impurity is a single-precision sum over its
 //! values, whose rounding follows the order of iteration. With three classes or more, cuts of equal worth are then
-//! decided by that rounding, and two fits of the same rows in one process differ; a leaf with two classes of equal weight
-//! takes either, after which pruning merges other leaves. Leaf frequencies by a pass of our own mend neither. Values
-//! nearer than 1e-5 are also one to it, whatever their unit. So the tree is grown on the bins of this crate, and linfa's
-//! stands beside it in the tests, which hold this one to its accuracy.
+//! decided by that rounding; and with two already, a leaf whose classes weigh the same takes either, after which pruning
+//! merges other leaves. A test shows fits of the same rows in one process that differ. Leaf frequencies by a pass of our
+//! own mend neither. Values nearer than 1e-5 are also one to it, whatever their unit. So the tree is grown on the bins of
+//! this crate, and linfa's stands beside it in the tests, which hold this one to its accuracy.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -111,13 +111,7 @@ impl Estimator for DecisionTree {
             trees: 1,
             rows: Rows::All { at_most: usize::MAX },
             max_bins,
-            shape: Shape {
-                cuts: Cuts::Best,
-                inputs_per_split: geometry.features,
-                max_depth,
-                min_leaf_rows,
-                smoothing,
-            },
+            shape: Shape { cuts: Cuts::Best, inputs_per_split: geometry.features, max_depth, min_leaf_rows, smoothing },
             settings: self.config.to_json(),
         };
         let forest = bagging::fit(&plan, train, cx)?;

@@ -70,7 +70,11 @@ impl Robust {
         let (medians, scales) = (reader.f32s(inputs)?, reader.f32s(inputs)?);
         let usable =
             medians.iter().all(|median| median.is_finite()) && scales.iter().all(|s| (0.0..=f32::MAX).contains(s));
-        if usable { Ok(Self { medians, scales }) } else { Err(ModelError::Weights("medians or scales of no fit".into())) }
+        if usable {
+            Ok(Self { medians, scales })
+        } else {
+            Err(ModelError::Weights("medians or scales of no fit".into()))
+        }
     }
 }
 

@@ -165,8 +165,7 @@ mod tests {
         let rows: Vec<f32> = (0..2 * n).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
         let labels: Vec<u16> = (0..n).map(|i| (i % 2) as u16).collect();
         let weights = vec![1.0; n];
-        let objective =
-            Objective { rows: &rows, width: 2, labels: &labels, weights: &weights, classes: 2, l2: 0.0 };
+        let objective = Objective { rows: &rows, width: 2, labels: &labels, weights: &weights, classes: 2, l2: 0.0 };
         let parameters = [0.3, -0.2, 0.1, 0.4, 0.0, 0.2];
         let whole = objective.evaluate(&parameters);
         let (mut loss, mut gradient) = (0.0, [0.0; 6]);

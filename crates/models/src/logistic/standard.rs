@@ -92,7 +92,8 @@ impl Standard {
             return Err(ModelError::Weights(format!("{count} indicators of {inputs} inputs")));
         }
         let indicators: Vec<u32> = (0..count).map(|_| reader.u32()).collect::<Result<_, _>>()?;
-        let in_order = indicators.is_sorted_by(|a, b| a < b) && indicators.last().is_none_or(|i| (*i as usize) < inputs);
+        let in_order =
+            indicators.is_sorted_by(|a, b| a < b) && indicators.last().is_none_or(|i| (*i as usize) < inputs);
         let usable = means.iter().all(|mean| mean.is_finite()) && scales.iter().all(|s| (0.0..=f32::MAX).contains(s));
         if in_order && usable {
             Ok(Self { means, scales, indicators })

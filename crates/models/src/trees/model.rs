@@ -3,9 +3,7 @@
 use ndarray::Array2;
 use serde_json::Value;
 use stakeout_core::model::check_batch;
-use stakeout_core::{
-    Attribution, BaseModel, Batch, Geometry, InputKind, LoadContext, ModelError, ModelKind, Scratch,
-};
+use stakeout_core::{Attribution, BaseModel, Batch, Geometry, InputKind, LoadContext, ModelError, ModelKind, Scratch};
 
 use super::class_forest::ClassForest;
 

@@ -151,10 +151,7 @@ impl Trees {
                 column: u32::from_le_bytes(word(12)),
             };
             let is_sound = node.is_leaf()
-                || (node.left() > i
-                    && node.left() < count - 1
-                    && node.column() < features
-                    && !node.threshold.is_nan());
+                || (node.left() > i && node.left() < count - 1 && node.column() < features && !node.threshold.is_nan());
             if !is_sound || !sound(node.value) {
                 return Err(ModelError::Weights(format!("tree {t}, node {i}: {node:?}")));
             }

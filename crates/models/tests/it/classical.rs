@@ -170,8 +170,7 @@ fn k_is_chosen_on_the_validation_side() {
         let part: Vec<usize> = (0..rows).collect();
         let subset = stakeout_core::Subset::new(&validation.windows, &part);
         let side = Labelled { windows: &subset, labels: &validation.labels[..rows], weights: &ones[..rows] };
-        let mut cx =
-            FitContext { validation: Some(side), seed: 1, device: Device::default(), observer: &mut Silent };
+        let mut cx = FitContext { validation: Some(side), seed: 1, device: Device::default(), observer: &mut Silent };
         let bytes = estimator("knn", &json!({})).fit(train, &mut cx).unwrap().weights().unwrap();
         u32::from_le_bytes(bytes[20..24].try_into().unwrap())
     };
@@ -181,28 +180,39 @@ fn k_is_chosen_on_the_validation_side() {
     assert!(!estimator("knn", &json!({ "neighbours": 3 })).needs_validation());
 }
 
-/// The textbook tree of linfa, on the same windows with gaps filled by 0, is not better than ours.
+/// Windows as linfa takes them, gaps filled by 0. Its version of ndarray, another than ours, is reached by conversion.
+fn of_linfa(data: &SmallWindows, change: impl Fn(f32) -> f32) -> (Vec<[f64; 12]>, Vec<usize>) {
+    let mut batch = gather(InputKind::Summary, data, &(0..data.labels.len()).collect::<Vec<_>>());
+    batch.values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
+    let (rows, _) = batch.values.as_chunks::<12>();
+    let rows = rows.iter().map(|row| row.map(|v| f64::from(change(v)))).collect();
+    (rows, data.labels.iter().map(|label| usize::from(*label)).collect())
+}
+
+/// The textbook tree of linfa is not better than ours.
 #[test]
 fn the_tree_is_as_good_as_that_of_linfa() {
     let (train, test) = (small_windows(1, 300, 3, 4, 6), small_windows(2, 900, 3, 4, 6));
-    let table = |data: &SmallWindows| {
-        let mut batch = gather(InputKind::Summary, data, &(0..data.labels.len()).collect::<Vec<_>>());
-        batch.values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
-        // linfa speaks another version of ndarray, which is reached by conversion alone
-        let (rows, _) = batch.values.as_chunks::<12>();
-        let targets = data.labels.iter().map(|label| usize::from(*label)).collect();
-        linfa::Dataset::new(rows.iter().map(|row| row.map(f64::from)).collect::<Vec<_>>().into(), targets)
-    };
-    let theirs = linfa_trees::DecisionTree::params()
-        .max_depth(Some(8))
-        .min_weight_leaf(5.0)
-        .fit(&table(&train))
-        .unwrap()
-        .predict(table(&test).records());
-    let hits = theirs.iter().zip(&test.labels).filter(|(a, b)| **a == usize::from(**b)).count();
-    let theirs = hits as f64 / test.labels.len() as f64;
+    let [(rows, labels), (unseen, truth)] = [&train, &test].map(|data| of_linfa(data, |v| v));
+    let data = linfa::Dataset::new(rows.into(), labels.into());
+    let params = linfa_trees::DecisionTree::params().max_depth(Some(8)).min_weight_leaf(5.0);
+    let unseen = linfa::Dataset::new(unseen.into(), truth.clone().into());
+    let theirs = params.fit(&data).unwrap().predict(unseen.records());
+    let hits = theirs.iter().zip(&truth).filter(|(a, b)| a == b).count();
+    let theirs = hits as f64 / truth.len() as f64;
     let ours = accuracy(&*fit("tree", &json!({ "smoothing": 0.0 }), &train, 1), &test);
     assert!(ours > theirs - 0.03, "ours {ours}, theirs {theirs}");
+}
+
+/// Why the tree is not linfa's. Should this fail, linfa repeats itself now, and its tree can be had.
+#[test]
+fn fits_of_linfa_differ() {
+    let (rows, labels) = of_linfa(&small_windows(1, 400, 5, 4, 4), |v| (4.0 * v).round());
+    let data = linfa::Dataset::new(rows.into(), labels.into());
+    let fit = || linfa_trees::DecisionTree::params().max_depth(Some(8)).fit(&data).unwrap().predict(data.records());
+    let first = fit();
+    // nine of ten do
+    assert!((0..40).any(|_| fit() != first));
 }
 
 #[test]

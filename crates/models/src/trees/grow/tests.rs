@@ -26,8 +26,7 @@ fn example(seed: u64, rows: usize, max_bins: usize) -> Example {
     let small = small_windows(seed, rows, CLASSES, 3, 4);
     let all: Vec<usize> = (0..rows).collect();
     let weights: Vec<f32> = all.iter().map(|row| (1 + row * 7 % 5) as f32 / 3.0).collect();
-    let edges =
-        Edges::of(&small.windows, KIND, &all, &weights, max_bins, |n, _| (0..n as u32).collect()).unwrap();
+    let edges = Edges::of(&small.windows, KIND, &all, &weights, max_bins, |n, _| (0..n as u32).collect()).unwrap();
     let mut batch = Batch::new(KIND, small.windows.schema().geometry());
     small.windows.gather(&all, &mut batch).unwrap();
     Example {
