@@ -20,10 +20,13 @@
 //! * [`partition`]: the rows of a node to its two children.
 //!
 //! Classification trees take [`gini`] in place of histogram and split. Rows of numbers as they are: [`dense`].
+//!
+//! MiniRocket: [`rocket`], convolutions and shares of their outputs.
 
 pub mod bins;
 pub mod dense;
 pub mod gini;
 pub mod histogram;
 pub mod partition;
+pub mod rocket;
 pub mod split;

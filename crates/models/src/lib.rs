@@ -19,6 +19,7 @@
 mod bytes;
 pub mod config;
 mod draw;
+mod ridge;
 mod trees;
 mod weighted;
 
@@ -28,6 +29,7 @@ pub mod forest;
 pub mod gbt;
 pub mod knn;
 pub mod logistic;
+pub mod minirocket;
 pub mod nn;
 pub mod tree;
 
@@ -45,6 +47,7 @@ pub fn builtin() -> ModelRegistry {
         extra_trees::entry(),
         gbt::entry(),
         nn::gru::entry(),
+        minirocket::entry(),
     ] {
         registry.add(entry).expect("the kinds of this crate differ");
     }

@@ -94,3 +94,20 @@ fn gru() {
     config["train"]["learning_rate"] = json!(0.02);
     check_estimator(entry, &config);
 }
+
+#[test]
+fn minirocket() {
+    check("minirocket", &json!({ "features": 168 }));
+}
+
+#[test]
+fn minirocket_with_fewer_features_than_windows_one_dilation_and_one_penalty() {
+    check("minirocket", &json!({ "features": 84, "max_dilations": 1, "alphas": [10.0] }));
+}
+
+#[test]
+fn minirocket_takes_weight_zero_for_absence() {
+    for features in [84, 336] {
+        check_zero_weight_is_absence(builtin().get("minirocket").unwrap(), &json!({ "features": features }));
+    }
+}

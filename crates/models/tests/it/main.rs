@@ -4,3 +4,4 @@ mod classical;
 mod contract;
 mod gbt;
 mod golden;
+mod minirocket;
