@@ -16,10 +16,18 @@ use stakeout_core::ModelError;
 /// [`ModelError::Config`] that names the key: one that does not exist, with the nearest one that does, or one with a
 /// value of another type.
 pub fn section<T: Serialize + DeserializeOwned + Default>(kind: &str, given: &Value) -> Result<T, ModelError> {
+    section_over(kind, &T::default(), given)
+}
+
+/// As [`section`], with other values than those of `Default` for the settings that are not given.
+///
+/// # Errors
+/// As [`section`].
+pub fn section_over<T: Serialize + DeserializeOwned>(kind: &str, defaults: &T, given: &Value) -> Result<T, ModelError> {
     let Value::Object(given) = given else {
         return Err(wrong(kind, "(section)", format!("expected a table of settings, got `{given}`")));
     };
-    let defaults = object(&T::default());
+    let defaults = object(defaults);
     let mut merged = defaults.clone();
     for (key, value) in given {
         if !defaults.contains_key(key) {

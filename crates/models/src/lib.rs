@@ -38,7 +38,7 @@ use stakeout_core::ModelRegistry;
 /// The models of this crate.
 pub fn builtin() -> ModelRegistry {
     let mut registry = ModelRegistry::default();
-    for entry in [
+    let classical = [
         constant::entry(),
         logistic::entry(),
         knn::entry(),
@@ -46,9 +46,9 @@ pub fn builtin() -> ModelRegistry {
         forest::entry(),
         extra_trees::entry(),
         gbt::entry(),
-        nn::gru::entry(),
         minirocket::entry(),
-    ] {
+    ];
+    for entry in classical.into_iter().chain(nn::entries()) {
         registry.add(entry).expect("the kinds of this crate differ");
     }
     registry

@@ -1,7 +1,7 @@
 //! From a gathered batch to what a net is fed.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use stakeout_core::{Batch, InputKind, ModelError};
+use stakeout_core::{Batch, Geometry, InputKind, ModelError};
 
 /// Standardised values are held within this many deviations: a shifted host must not drive a net to where it was
 /// never trained.
@@ -9,10 +9,11 @@ const LIMIT: f32 = 10.0;
 
 /// A batch on a device.
 pub(crate) struct Input {
-    /// Values, then the share missing of each channel as a constant series.
+    /// Values, then how much of each was missing. Of a window: each channel, then its share missing as a constant series.
+    /// Of a summary, as one step: each feature, then 1 where it was missing.
     ///
     /// # Shapes
-    /// `[batch, steps, 2 · channels]`
+    /// `[batch, steps, 2 · channels]` or `[batch, 1, 2 · features]`
     pub(crate) values: Tensor<3>,
     /// 1 where a step belongs to its window, 0 where it is padding.
     ///
@@ -28,29 +29,33 @@ pub(crate) struct Input {
     pub(crate) padded: bool,
 }
 
-/// Width of a step of [`Input::values`] for a number of channels.
-pub(crate) fn width(channels: usize) -> usize {
-    2 * channels
+/// Width of a step of [`Input::values`].
+pub(crate) fn width(kind: InputKind, geometry: Geometry) -> usize {
+    2 * match kind {
+        InputKind::Summary => geometry.features,
+        InputKind::Tensor => geometry.channels,
+    }
 }
 
 impl Input {
-    /// Fills gaps forward, clamps, appends the share missing of each channel and lays the batch out in time order.
-    /// A value that is not finite counts as missing. What a padding step held never matters: it becomes 0.
+    /// Fills what is missing, clamps, appends how much was missing and lays the batch out in time order. A value that is
+    /// not finite counts as missing. A gap of a window is filled forward; a feature of a summary becomes 0, the mean of
+    /// the training side. What a padding step held never matters: it becomes 0.
     ///
     /// # Errors
-    /// [`ModelError::Geometry`] for a batch that is no tensor batch or is not consistent in itself.
+    /// [`ModelError::Geometry`] for a batch that is not consistent in itself.
     pub(crate) fn new(mut batch: Batch, device: &Device) -> Result<Self, ModelError> {
         let geometry = batch.geometry();
-        let (rows, channels, steps) = (batch.rows(), geometry.channels, geometry.steps);
-        let consistent = batch.values.len() == rows * batch.row_len()
-            && batch.lengths.iter().all(|length| *length as usize <= steps);
-        if batch.kind() != InputKind::Tensor || !consistent {
+        let short =
+            batch.kind() == InputKind::Summary || batch.lengths.iter().all(|length| *length as usize <= geometry.steps);
+        if batch.values.len() != batch.rows() * batch.row_len() || !short {
             return Err(ModelError::Geometry {
-                expected: format!("tensor input of {geometry}, at most {steps} own steps a window"),
+                expected: format!("input of {geometry}, at most {} own steps a window", geometry.steps),
                 got: format!(
-                    "{} input, {} values for {rows} windows, up to {} own steps",
+                    "{} input, {} values for {} windows, up to {} own steps",
                     batch.kind(),
                     batch.values.len(),
+                    batch.rows(),
                     batch.lengths.iter().max().unwrap_or(&0)
                 ),
             });
@@ -60,10 +65,35 @@ impl Input {
                 *value = f32::NAN;
             }
         }
+        Ok(match batch.kind() {
+            InputKind::Summary => Self::summary(&batch, device),
+            InputKind::Tensor => Self::tensor(batch, device),
+        })
+    }
+
+    fn summary(batch: &Batch, device: &Device) -> Self {
+        let (rows, features) = (batch.rows(), batch.row_len());
+        let mut values = Vec::with_capacity(rows * 2 * features);
+        for row in 0..rows {
+            let row = batch.row(row);
+            values.extend(row.iter().map(|value| if value.is_nan() { 0.0 } else { value.clamp(-LIMIT, LIMIT) }));
+            values.extend(row.iter().map(|value| f32::from(u8::from(value.is_nan()))));
+        }
+        Self {
+            values: Tensor::from_data(TensorData::new(values, [rows, 1, 2 * features]), device),
+            own: Tensor::ones([rows, 1], device),
+            lengths: Tensor::ones([rows, 1], device),
+            padded: false,
+        }
+    }
+
+    fn tensor(mut batch: Batch, device: &Device) -> Self {
+        let geometry = batch.geometry();
+        let (rows, channels, steps) = (batch.rows(), geometry.channels, geometry.steps);
         let mut missing = Vec::new();
         batch.forward_fill(&mut missing);
 
-        let width = width(channels);
+        let width = 2 * channels;
         let mut values = vec![0.0f32; rows * steps * width];
         let mut own = vec![0.0f32; rows * steps];
         for (row, length) in batch.lengths.iter().enumerate() {
@@ -78,12 +108,30 @@ impl Input {
             }
         }
         let lengths: Vec<f32> = batch.lengths.iter().map(|length| *length.max(&1) as f32).collect();
-        Ok(Self {
+        Self {
             values: Tensor::from_data(TensorData::new(values, [rows, steps, width]), device),
             own: Tensor::from_data(TensorData::new(own, [rows, steps]), device),
             lengths: Tensor::from_data(TensorData::new(lengths, [rows, 1]), device),
             padded: batch.lengths.iter().any(|length| (*length as usize) < steps),
-        })
+        }
+    }
+
+    /// The mean of a series over each window's own steps; 0 for a window without any.
+    ///
+    /// # Shapes
+    /// - `series`: `[batch, steps, width]`
+    /// - output: `[batch, width]`
+    pub(crate) fn mean(&self, series: Tensor<3>) -> Tensor<2> {
+        let share = self.own.clone() / self.lengths.clone();
+        share.unsqueeze_dim::<3>(1).matmul(series).squeeze_dim(1)
+    }
+
+    /// A series with padding steps at 0.
+    ///
+    /// # Shapes
+    /// - `series` and output: `[batch, steps, width]`
+    pub(crate) fn mask(&self, series: Tensor<3>) -> Tensor<3> {
+        if self.padded { series * self.own.clone().unsqueeze_dim(2) } else { series }
     }
 }
 
@@ -91,9 +139,8 @@ impl Input {
 mod tests {
     use super::*;
     use crate::nn::weights::read;
-    use stakeout_core::Geometry;
 
-    const GEOMETRY: Geometry = Geometry { channels: 2, steps: 3, features: 0, classes: 2 };
+    const GEOMETRY: Geometry = Geometry { channels: 2, steps: 3, features: 4, classes: 2 };
     const GAP: f32 = f32::NAN;
 
     fn values(rows: &[f32], lengths: &[u32]) -> Vec<f32> {
@@ -135,6 +182,37 @@ mod tests {
         assert!(Input::new(batch.clone(), &Device::flex()).is_err());
         batch.lengths = vec![3, 3];
         assert!(Input::new(batch, &Device::flex()).is_err());
-        assert!(Input::new(Batch::new(InputKind::Summary, GEOMETRY), &Device::flex()).is_err());
+        let mut batch = Batch::new(InputKind::Summary, GEOMETRY);
+        batch.values = vec![0.0; 5];
+        batch.lengths = vec![3];
+        assert!(Input::new(batch, &Device::flex()).is_err());
+    }
+
+    #[test]
+    fn a_summary_says_what_was_missing() {
+        let mut batch = Batch::new(InputKind::Summary, GEOMETRY);
+        batch.values = vec![1.0, GAP, 1e9, f32::INFINITY, -2.0, 0.0, -1e9, 3.0];
+        batch.lengths = vec![0, 3];
+        let input = Input::new(batch, &Device::flex()).unwrap();
+        assert_eq!(input.values.dims(), [2, 1, width(InputKind::Summary, GEOMETRY)]);
+        let expected = [[1.0, 0.0, 10.0, 0.0, 0.0, 1.0, 0.0, 1.0], [-2.0, 0.0, -10.0, 3.0, 0.0, 0.0, 0.0, 0.0]];
+        assert_eq!(read(input.values).unwrap(), expected.concat());
+        assert!(!input.padded);
+    }
+
+    #[test]
+    fn a_mean_is_over_own_steps() {
+        let mut batch = Batch::new(InputKind::Tensor, GEOMETRY);
+        batch.values = vec![0.0; 18];
+        batch.lengths = vec![2, 0, 3];
+        let input = Input::new(batch, &Device::flex()).unwrap();
+        let series: Vec<f32> = (0..18).map(|x| x as f32).collect();
+        let series = Tensor::<3>::from_data(TensorData::new(series, [3, 3, 2]), &Device::flex());
+        for (mean, expected) in read(input.mean(series.clone())).unwrap().iter().zip([1.0, 2.0, 0.0, 0.0, 14.0, 15.0]) {
+            assert!((mean - expected).abs() < 1e-5, "{mean} and {expected}");
+        }
+        let masked = read(input.mask(series)).unwrap();
+        assert_eq!(masked[..6], [0.0, 1.0, 2.0, 3.0, 0.0, 0.0]);
+        assert_eq!(masked[6..12], [0.0; 6]);
     }
 }

@@ -1,45 +1,68 @@
-//! Nets: tensor windows to class probabilities, on the burn library, which is named nowhere outside this folder.
+//! Nets: windows to class probabilities, on the burn library, which is named nowhere outside this folder.
 //!
-//! A net is a list of named weights and a forward function (the trait `Net`). Everything else is shared: `train` fits
-//! any net, `model` asks any fitted one. Randomness comes from the fit's seed alone (`rng`); the generator that the CPU
-//! devices share within a process is never used.
+//! A net is a list of named weights and a forward function (the trait `Net`). Everything else is shared: `estimator` makes
+//! it a registered model, `train` fits any net, `model` asks any fitted one. Randomness comes from the fit's seed alone
+//! (`rng`); the generator that the CPU devices share within a process is never used.
 //!
-//! Invariant: the same seed and data give the same bytes on any number of threads. A batch is cut into shards of
-//! fixed size, and their gradients are added in order.
+//! Invariant: the same seed and data give the same bytes on any number of threads. A batch is cut into shards whose sizes
+//! depend on the batch alone, and their gradients are added in order.
 //!
-//! In reading order: [`gru`] (a net), `train` (the loop), `model` (the fitted net), then the parts: `input`, `optim`,
-//! `state`, `weights`, `config`, `rng`.
+//! In reading order: `mlp`, `cnn`, `gru` and `lstm` (with `recurrent`), `transformer` (the nets), `estimator`, `train`,
+//! `model`, then the parts: `input`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`.
 
+mod augment;
+#[cfg(test)]
+mod checks;
+mod cnn;
 mod config;
-pub mod gru;
+mod estimator;
+mod gru;
 mod input;
+mod lstm;
+mod mlp;
 mod model;
+mod norm;
 mod optim;
+mod recurrent;
 mod rng;
 mod state;
 #[cfg(test)]
 mod toy;
 mod train;
+mod transformer;
 mod weights;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use stakeout_core::ModelEntry;
 
 pub use config::TrainConfig;
 
+use estimator::entry;
 use input::Input;
 use weights::{Tensors, WeightSpec};
+
+/// The registry entries of all nets.
+pub fn entries() -> [ModelEntry; 5] {
+    [
+        entry::<mlp::MlpConfig>(),
+        entry::<cnn::CnnConfig>(),
+        entry::<gru::GruConfig>(),
+        entry::<lstm::LstmConfig>(),
+        entry::<transformer::TransformerConfig>(),
+    ]
+}
 
 /// A net: hyper-parameters and the shape of its input. Its weights are kept apart.
 pub(crate) trait Net: Send + Sync {
     /// Its weights, in the order in which they are drawn, stored and updated.
     fn weights(&self) -> Vec<WeightSpec>;
 
-    /// Runs a batch. A row's result depends on no other row, and not on what a padding step holds.
+    /// Runs a batch. What a padding step holds never matters, and after training a row's result depends on no other row.
     ///
     /// Products and sums along a dimension are the same on any number of threads; a plain `sum` or `mean` over four
     /// million numbers or more is not, on the default device.
-    fn forward(&self, weights: &Tensors, input: &Input, dropout: &mut Dropout) -> Output;
+    fn forward(&self, weights: &Tensors, input: &Input, pass: &mut Pass) -> Output;
 }
 
 /// What a net makes of a batch.
@@ -56,19 +79,30 @@ pub(crate) struct Output {
     pub(crate) logits: Tensor<2>,
 }
 
-/// Dropout (Srivastava et al. 2014), scaled while training so that a trained net needs no correction.
-pub(crate) enum Dropout {
-    /// Inference.
-    Off,
-    /// Training, with its own generator.
-    On(Xoshiro256PlusPlus),
+/// How a batch is run.
+pub(crate) enum Pass {
+    /// As a fitted net does.
+    Infer,
+    /// As a step of training does.
+    Train {
+        /// What is random is drawn from here.
+        rng: Xoshiro256PlusPlus,
+        /// What a normalisation observed: the name of a weight without a gradient, and the batch's value for it.
+        observed: Vec<(String, Tensor<1>)>,
+    },
 }
 
-impl Dropout {
-    /// Drops each activation with probability `share`.
-    pub(crate) fn apply<const D: usize>(&mut self, x: Tensor<D>, share: f32) -> Tensor<D> {
+impl Pass {
+    /// A training pass with its generator.
+    pub(crate) fn training(rng: Xoshiro256PlusPlus) -> Self {
+        Self::Train { rng, observed: Vec::new() }
+    }
+
+    /// Dropout (Srivastava et al. 2014): while training, each activation is dropped with probability `share`, and the
+    /// others scaled so that a trained net needs no correction.
+    pub(crate) fn dropout<const D: usize>(&mut self, x: Tensor<D>, share: f32) -> Tensor<D> {
         match self {
-            Self::On(rng) if share > 0.0 => {
+            Self::Train { rng, .. } if share > 0.0 => {
                 let shape = x.dims();
                 let kept = 1.0 / (1.0 - share);
                 let mask: Vec<f32> =
@@ -80,6 +114,27 @@ impl Dropout {
         }
     }
 }
+
+/// A dense layer: `x · w + b`, with the weights `<name>.w` and `<name>.b`.
+///
+/// # Shapes
+/// - `x`: `[rows, inputs]`
+/// - output: `[rows, outputs]`
+pub(crate) fn dense(weights: &Tensors, name: &str, x: Tensor<2>) -> Tensor<2> {
+    x.matmul(weights.get(&format!("{name}.w"))) + weights.get::<1>(&format!("{name}.b")).unsqueeze()
+}
+
+/// The weights of a dense layer: uniform in ± `gain` / √inputs, biases zero.
+pub(crate) fn dense_weights(name: &str, inputs: usize, outputs: usize, gain: f32) -> [WeightSpec; 2] {
+    let bound = gain / (inputs as f32).sqrt();
+    [
+        WeightSpec::new(format!("{name}.w"), &[inputs, outputs], weights::Init::Uniform(bound)),
+        WeightSpec::new(format!("{name}.b"), &[outputs], weights::Init::Zero),
+    ]
+}
+
+/// The gain of [`dense_weights`] under a rectifier: the variance of the activations stays (He et al. 2015).
+pub(crate) const RECTIFIED: f32 = 2.449_489_8;
 
 /// The library's device for ours, without differentiation.
 #[allow(deprecated)] // the reference device is deprecated upstream; it stays selectable as long as it builds

@@ -8,7 +8,7 @@ use stakeout_core::{
 
 use super::input::Input;
 use super::weights::{self, Tensors, WeightSpec};
-use super::{Dropout, Net, Output};
+use super::{Net, Output, Pass};
 
 /// Windows that run at once, so that memory does not grow with the batch.
 const CHUNK: usize = 256;
@@ -16,6 +16,7 @@ const CHUNK: usize = 256;
 /// A net with its weights.
 pub(crate) struct FittedNet {
     kind: ModelKind,
+    input: InputKind,
     config: serde_json::Value,
     geometry: Geometry,
     net: Box<dyn Net>,
@@ -29,6 +30,7 @@ impl FittedNet {
     /// A net with weights that follow its own list.
     pub(crate) fn new(
         kind: ModelKind,
+        input: InputKind,
         config: serde_json::Value,
         geometry: Geometry,
         net: Box<dyn Net>,
@@ -37,7 +39,7 @@ impl FittedNet {
     ) -> Self {
         let (specs, device) = (net.weights(), super::device(device));
         let tensors = Tensors::new(&specs, &values, &device);
-        Self { kind, config, geometry, net, specs, values, tensors, device }
+        Self { kind, input, config, geometry, net, specs, values, tensors, device }
     }
 
     /// A net with stored weights.
@@ -46,12 +48,13 @@ impl FittedNet {
     /// [`ModelError::Weights`] when they are damaged or belong to another configuration.
     pub(crate) fn load(
         kind: ModelKind,
+        input: InputKind,
         config: serde_json::Value,
         net: Box<dyn Net>,
         cx: &LoadContext<'_>,
     ) -> Result<Self, ModelError> {
         let values = weights::from_bytes(&net.weights(), cx.weights)?;
-        Ok(Self::new(kind, config, cx.geometry, net, values, cx.device))
+        Ok(Self::new(kind, input, config, cx.geometry, net, values, cx.device))
     }
 
     /// Runs a checked batch chunk by chunk.
@@ -59,7 +62,7 @@ impl FittedNet {
         let width = batch.row_len();
         for from in (0..batch.rows()).step_by(CHUNK) {
             let to = batch.rows().min(from + CHUNK);
-            let mut chunk = Batch::new(InputKind::Tensor, self.geometry);
+            let mut chunk = Batch::new(self.input, self.geometry);
             chunk.values.extend_from_slice(&batch.values[from * width..to * width]);
             chunk.lengths.extend_from_slice(&batch.lengths[from..to]);
             each(forward(self.net.as_ref(), &self.tensors, chunk, &self.device)?)?;
@@ -68,12 +71,12 @@ impl FittedNet {
     }
 }
 
-/// Runs a batch without dropout.
+/// Runs a batch as a fitted net does.
 ///
 /// # Errors
 /// [`ModelError::Geometry`] for a batch that is not consistent in itself.
 pub(crate) fn forward(net: &dyn Net, tensors: &Tensors, batch: Batch, device: &Device) -> Result<Output, ModelError> {
-    Ok(net.forward(tensors, &Input::new(batch, device)?, &mut Dropout::Off))
+    Ok(net.forward(tensors, &Input::new(batch, device)?, &mut Pass::Infer))
 }
 
 /// `ln Σ exp(logit)`, without overflow.
@@ -88,7 +91,7 @@ impl BaseModel for FittedNet {
     }
 
     fn input(&self) -> InputKind {
-        InputKind::Tensor
+        self.input
     }
 
     fn geometry(&self) -> Geometry {

@@ -13,6 +13,8 @@ pub(crate) enum Purpose {
     Order = 2,
     /// Which activations are dropped.
     Dropout = 3,
+    /// How a training batch is changed.
+    Augment = 4,
 }
 
 /// The generator for a purpose at a position (an epoch, a shard of a step).
@@ -26,6 +28,12 @@ pub(crate) fn generator(seed: u64, purpose: Purpose, position: u64) -> Xoshiro25
 /// A number in [0, 1) with 24 random bits.
 pub(crate) fn unit(rng: &mut Xoshiro256PlusPlus) -> f32 {
     (rng.next_u64() >> 40) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// A normal number of mean 0 and deviation 1 (Box and Muller 1958).
+pub(crate) fn normal(rng: &mut Xoshiro256PlusPlus) -> f32 {
+    let (radius, turn) = (1.0 - unit(rng), unit(rng));
+    (-2.0 * radius.ln()).sqrt() * (std::f32::consts::TAU * turn).cos()
 }
 
 /// The numbers `0..n` in random order (Fisher and Yates; written out, so that no library version changes the order).
@@ -66,6 +74,16 @@ mod tests {
         draws.sort_unstable();
         draws.dedup();
         assert_eq!(draws.len(), 5);
+    }
+
+    #[test]
+    fn normal_numbers_have_their_moments() {
+        let mut rng = generator(3, Purpose::Augment, 0);
+        let draws: Vec<f64> = (0..20_000).map(|_| f64::from(normal(&mut rng))).collect();
+        let moment = |k| draws.iter().map(|x| x.powi(k)).sum::<f64>() / 20_000.0;
+        let [mean, variance, third, fourth] = [1, 2, 3, 4].map(moment);
+        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.04, "{mean} {variance}");
+        assert!(third.abs() < 0.1 && (fourth - 3.0).abs() < 0.25, "{third} {fourth}");
     }
 
     #[test]

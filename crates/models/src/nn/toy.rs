@@ -1,6 +1,6 @@
 //! Tiny data for the tests of nets.
 
-use ndarray::Array3;
+use ndarray::{Array2, Array3, s};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use stakeout_core::{
     Batch, ChannelKind, ChannelSpec, ClassList, EpochRecord, FitObserver, InputKind, Labelled, ModelError, Schema,
@@ -58,7 +58,16 @@ impl Toy {
             labels.push(class as u16);
             lengths.push(if rng::unit(&mut rng) < 0.2 { 4 } else { STEPS as u32 });
         }
-        let table = WindowTable::new(schema(CHANNELS, STEPS as u32, CLASSES), None, Some(values), lengths).unwrap();
+        // the summary: the mean of what was seen, then some of the values themselves, gaps included
+        let schema = schema(CHANNELS, STEPS as u32, CLASSES);
+        let mut summary = Array2::zeros((n, schema.geometry().features));
+        for ((row, feature), value) in summary.indexed_iter_mut() {
+            let series = values.slice(s![row, feature % CHANNELS, ..]);
+            let seen: Vec<f32> = series.iter().copied().filter(|v: &f32| !v.is_nan()).collect();
+            let mean = seen.iter().sum::<f32>() / seen.len().max(1) as f32;
+            *value = if feature < CHANNELS { mean } else { series[feature / CHANNELS] };
+        }
+        let table = WindowTable::new(schema, Some(summary), Some(values), lengths).unwrap();
         let weights = (0..n).map(|row| if row % CLASSES == 0 { 0.5 } else { 1.25 }).collect();
         Self { table, labels, weights }
     }
@@ -67,8 +76,8 @@ impl Toy {
         Labelled { windows: &self.table, labels: &self.labels, weights: &self.weights }
     }
 
-    pub(crate) fn batch(&self, rows: &[usize]) -> Batch {
-        let mut batch = Batch::new(InputKind::Tensor, self.table.schema().geometry());
+    pub(crate) fn batch(&self, kind: InputKind, rows: &[usize]) -> Batch {
+        let mut batch = Batch::new(kind, self.table.schema().geometry());
         self.table.gather(rows, &mut batch).unwrap();
         batch
     }

@@ -1,8 +1,8 @@
 //! The training loop of every net.
 //!
 //! Class-weighted cross-entropy, `AdamW`, warm-up and cosine, one norm over all gradients, early stopping on validation
-//! macro F1. A batch is cut into shards of fixed size that run in parallel; losses and gradients are added in shard
-//! order, so the number of threads changes nothing.
+//! macro F1 where it is asked for. A batch is cut into shards that run in parallel; losses, gradients and what the shards
+//! observed are added in shard order, so the number of threads changes nothing.
 
 use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
 use rayon::prelude::*;
@@ -10,6 +10,7 @@ use stakeout_core::{
     Batch, Confusion, EpochRecord, FitContext, InputKind, Labelled, ModelError, Windows, confusion::argmax,
 };
 
+use super::augment::augment;
 use super::config::TrainConfig;
 use super::input::Input;
 use super::model::{forward, log_normaliser};
@@ -17,17 +18,19 @@ use super::optim::{clip_global_norm, learning_rate};
 use super::rng::{self, Purpose, generator};
 use super::state::State;
 use super::weights::{self, Tensors, WeightSpec};
-use super::{Dropout, Net};
+use super::{Net, Pass};
 
-/// Windows per shard of a training step.
+/// Windows per shard of a training step at most.
 const SHARD: usize = 32;
+/// How much of a normalisation's running statistics one step replaces (Ioffe and Szegedy 2015).
+const MOMENTUM: f32 = 0.1;
 /// Windows per shard of a validation pass.
 const CHUNK: usize = 256;
 /// With fewer validation windows than this, their macro F1 is too coarse to choose an epoch by.
 pub(crate) const FEWEST_TO_CHOOSE: usize = 20;
 
-/// Fits a net and returns its weights: those of the best epoch on the validation side, or of the last epoch when
-/// there are fewer than [`FEWEST_TO_CHOOSE`] validation windows. `task` names the estimator with all its settings; a
+/// Fits a net and returns its weights: those of the last epoch; with patience, those of the best epoch on the validation
+/// side, when it has [`FEWEST_TO_CHOOSE`] windows or more. `task` names the estimator with all its settings; a
 /// state that was saved for another task, seed, device or number of windows is refused.
 ///
 /// # Errors
@@ -35,6 +38,7 @@ pub(crate) const FEWEST_TO_CHOOSE: usize = 20;
 /// the observer asked to stop, and whatever a window source or the observer answers.
 pub(crate) fn fit(
     net: &dyn Net,
+    kind: InputKind,
     config: &TrainConfig,
     task: &str,
     train: Labelled<'_>,
@@ -47,31 +51,33 @@ pub(crate) fn fit(
         train.windows.schema().check_same(side.windows.schema())?;
     }
     let specs = net.weights();
-    let placed = OnDevice { net, specs: &specs, device: super::device(cx.device) };
+    let placed = OnDevice { net, kind, specs: &specs, device: super::device(cx.device) };
     let (n, n_validation) = (train.windows.len(), validation.map_or(0, |side| side.windows.len()));
-    let chooses = n_validation >= FEWEST_TO_CHOOSE;
+    let chooses = config.patience > 0 && n_validation >= FEWEST_TO_CHOOSE;
     let task = format!("{task}, seed {}, {}, {n} + {n_validation} windows", cx.seed, cx.device.name());
-    let steps = n.div_ceil(config.batch_size) as u64;
+    let steps = config.steps_per_epoch(n);
+    let epochs = config.epochs_of(steps) as u64;
 
     let mut state = match cx.observer.load_state()? {
-        Some(bytes) => State::from_bytes(&bytes, &task, weights::total(&specs), steps)?,
+        Some(bytes) => State::from_bytes(&bytes, &task, weights::total(&specs), steps as u64)?,
         None => State::start(weights::draw(&specs, &mut generator(cx.seed, Purpose::Weights, 0))),
     };
     let mut saved = state.to_bytes(&task);
-    let total = steps * config.epochs as u64;
+    let total = steps as u64 * epochs;
     let warmup = (total as f64 * config.warmup_share).ceil() as u64;
     let weight_of_all: f64 = train.weights.iter().map(|w| f64::from(*w)).sum();
 
-    while state.epoch < config.epochs as u64 && !(chooses && state.epochs_since_best() >= config.patience as u64) {
+    while state.epoch < epochs && !(chooses && state.epochs_since_best() >= config.patience as u64) {
         let order = rng::permutation(n, &mut generator(cx.seed, Purpose::Order, state.epoch));
         let (mut loss, mut rate) = (0.0, 0.0);
-        for rows in order.chunks(config.batch_size) {
+        for rows in even(&order, steps) {
             if cx.observer.cancelled() {
                 cx.observer.save_state(&saved)?; // an unfinished epoch is made again
                 return Err(ModelError::Cancelled);
             }
             let step = state.optimizer.step;
-            let (batch_loss, mut gradient) = placed.gradient(&state.weights, train, rows, config, (cx.seed, step))?;
+            let Step { loss: batch_loss, mut gradient, observed } =
+                placed.step(&state.weights, train, rows, config, (cx.seed, step))?;
             let norm = clip_global_norm(&mut gradient, config.clip_norm);
             if !(batch_loss.is_finite() && norm.is_finite()) {
                 return Err(ModelError::Data(format!(
@@ -82,6 +88,9 @@ pub(crate) fn fit(
             }
             rate = learning_rate(config.learning_rate, step, warmup, total);
             state.optimizer.update(&specs, &mut state.weights, &gradient, rate, config.weight_decay);
+            for (at, value) in observed {
+                state.weights[at] += MOMENTUM * (value - state.weights[at]);
+            }
             loss += batch_loss * rows.len() as f64;
             cx.observer.progress(step + 1, total);
         }
@@ -109,51 +118,92 @@ pub(crate) fn fit(
         ));
         return Ok(best.weights);
     }
-    cx.observer.note(&format!(
-        "kept the last epoch ({}): {n_validation} validation windows are too few to choose one ({FEWEST_TO_CHOOSE})",
-        state.epoch
-    ));
+    let why = if config.patience == 0 {
+        "nothing chooses one, patience is 0".into()
+    } else {
+        format!("{n_validation} validation windows are too few to choose one ({FEWEST_TO_CHOOSE})")
+    };
+    cx.observer.note(&format!("kept the last epoch ({}): {why}", state.epoch));
     Ok(state.weights)
+}
+
+/// Cuts a list into `parts` whose lengths differ by one at most. A normalisation by the batch must not meet a last batch
+/// of one window.
+fn even(rows: &[usize], parts: usize) -> impl Iterator<Item = &[usize]> {
+    (0..parts).map(move |part| &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts])
+}
+
+/// What a step is made of.
+struct Step {
+    /// Mean loss of the batch.
+    loss: f64,
+    /// Its gradient by all weights.
+    gradient: Vec<f32>,
+    /// Positions among the weights, and what the batch observed for each.
+    observed: Vec<(usize, f32)>,
 }
 
 /// A net on a device.
 struct OnDevice<'a> {
     net: &'a dyn Net,
+    kind: InputKind,
     specs: &'a [WeightSpec],
     device: Device,
 }
 
 impl OnDevice<'_> {
-    /// Mean loss of a batch and its gradient by all weights. `position` (seed and step) names the dropout.
-    fn gradient(
+    /// Loss, gradient and observations of a batch. `position` (seed and step) names all that is random.
+    fn step(
         &self,
         weights: &[f32],
         train: Labelled<'_>,
         rows: &[usize],
         config: &TrainConfig,
         (seed, step): (u64, u64),
-    ) -> Result<(f64, Vec<f32>), ModelError> {
-        let shards: Vec<Result<_, ModelError>> = rows
-            .par_chunks(SHARD)
+    ) -> Result<Step, ModelError> {
+        let parts = rows.len().div_ceil(SHARD);
+        let shards: Vec<&[usize]> = even(rows, parts).collect();
+        let shards: Vec<Result<_, ModelError>> = shards
+            .par_iter()
             .enumerate()
             .map(|(shard, own)| {
-                let tensors = Tensors::tracked(self.specs, weights, &self.device.clone().autodiff());
                 let position = step * config.batch_size.div_ceil(SHARD) as u64 + shard as u64;
-                let mut dropout = Dropout::On(generator(seed, Purpose::Dropout, position));
-                let input = Input::new(gather(train.windows, own)?, &self.device)?;
-                let logits = self.net.forward(&tensors, &input, &mut dropout).logits;
+                let mut batch = gather(train.windows, self.kind, own)?;
+                augment(&mut batch, config, &mut generator(seed, Purpose::Augment, position));
+                let input = Input::new(batch, &self.device)?;
+                let tensors = Tensors::tracked(self.specs, weights, &self.device.clone().autodiff());
+                let mut pass = Pass::training(generator(seed, Purpose::Dropout, position));
+                let logits = self.net.forward(&tensors, &input, &mut pass).logits;
                 let loss = cross_entropy(logits, train, own, rows.len(), config.label_smoothing);
                 let gradient = tensors.gradient(&loss)?;
-                Ok((f64::from(weights::read(loss)?[0]), gradient))
+                Ok((f64::from(weights::read(loss)?[0]), gradient, self.observed(pass)?))
             })
             .collect();
-        let mut sum = (0.0, vec![0.0f32; weights.len()]);
-        for shard in shards {
-            let (loss, gradient) = shard?;
-            sum.0 += loss;
-            sum.1.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g);
+        let mut sum = Step { loss: 0.0, gradient: vec![0.0f32; weights.len()], observed: Vec::new() };
+        for (shard, own) in shards.into_iter().zip(even(rows, parts)) {
+            let (loss, gradient, observed) = shard?;
+            sum.loss += loss;
+            sum.gradient.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g);
+            // the mean over the shards, each by its windows
+            let share = own.len() as f32 / rows.len() as f32;
+            if sum.observed.is_empty() {
+                sum.observed = observed.iter().map(|(at, _)| (*at, 0.0)).collect();
+            }
+            sum.observed.iter_mut().zip(observed).for_each(|(sum, (_, value))| sum.1 += share * value);
         }
         Ok(sum)
+    }
+
+    /// What a pass observed, by position among all weights.
+    fn observed(&self, pass: Pass) -> Result<Vec<(usize, f32)>, ModelError> {
+        let mut flat = Vec::new();
+        let Pass::Train { observed, .. } = pass else { return Ok(flat) };
+        for (name, values) in observed {
+            let before = self.specs.iter().take_while(|spec| spec.name != name);
+            let at = before.map(WeightSpec::len).sum::<usize>();
+            flat.extend(weights::read(values)?.into_iter().enumerate().map(|(i, value)| (at + i, value)));
+        }
+        Ok(flat)
     }
 
     /// Weighted mean loss and macro F1 of a side.
@@ -163,7 +213,9 @@ impl OnDevice<'_> {
         let rows: Vec<usize> = (0..side.windows.len()).collect();
         let chunks: Vec<Result<_, ModelError>> = rows
             .par_chunks(CHUNK)
-            .map(|rows| weights::read(forward(self.net, &tensors, gather(side.windows, rows)?, &self.device)?.logits))
+            .map(|rows| {
+                weights::read(forward(self.net, &tensors, gather(side.windows, self.kind, rows)?, &self.device)?.logits)
+            })
             .collect();
         let (mut confusion, mut loss, mut weight) = (Confusion::new(classes), 0.0, 0.0);
         let mut truth = side.labels.iter().zip(side.weights);
@@ -203,9 +255,9 @@ pub(crate) fn cross_entropy(
     (log_softmax(logits, 1) * targets).sum_dim(1).sum().neg()
 }
 
-/// Some windows as a tensor batch.
-fn gather(windows: &dyn Windows, rows: &[usize]) -> Result<Batch, ModelError> {
-    let mut batch = Batch::new(InputKind::Tensor, windows.schema().geometry());
+/// Some windows as a batch.
+fn gather(windows: &dyn Windows, kind: InputKind, rows: &[usize]) -> Result<Batch, ModelError> {
+    let mut batch = Batch::new(kind, windows.schema().geometry());
     windows.gather(rows, &mut batch)?;
     Ok(batch)
 }

@@ -20,9 +20,14 @@ pub(crate) enum Init {
     Uniform(f32),
     /// Zero.
     Zero,
+    /// One.
+    One,
+    /// One in a range of the flat numbers, zero elsewhere.
+    OneIn(usize, usize),
 }
 
-/// One named weight.
+/// One named weight. What a training batch only observes (the statistics of a normalisation) is listed as a weight too:
+/// it has no gradient, so that the optimiser leaves it alone, and is stored and resumed with the others.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WeightSpec {
     /// Unique name, as it is stored.
@@ -59,6 +64,10 @@ pub(crate) fn draw(specs: &[WeightSpec], rng: &mut Xoshiro256PlusPlus) -> Vec<f3
                 values.extend((0..spec.len()).map(|_| bound * rng::unit(rng).mul_add(2.0, -1.0)));
             }
             Init::Zero => values.resize(values.len() + spec.len(), 0.0),
+            Init::One => values.resize(values.len() + spec.len(), 1.0),
+            Init::OneIn(from, to) => {
+                values.extend((0..spec.len()).map(|i| f32::from(u8::from((from..to).contains(&i)))))
+            }
         }
     }
     values
@@ -226,6 +235,8 @@ mod tests {
         assert!(values[..6].iter().all(|w| w.abs() <= 0.5 && *w != 0.0));
         assert_eq!(values[6..9], [0.0; 3]);
         assert!(values[9..].iter().any(|w| w.abs() > 0.5));
+        let specs = [WeightSpec::new("one", &[2], Init::One), WeightSpec::new("gate", &[4], Init::OneIn(1, 3))];
+        assert_eq!(draw(&specs, &mut generator(7, Purpose::Weights, 0)), [1.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
     }
 
     #[test]

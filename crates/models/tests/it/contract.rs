@@ -85,17 +85,6 @@ fn defaults_are_what_their_commented_text_says() {
 }
 
 #[test]
-fn gru() {
-    let registry = builtin();
-    let entry = registry.get("gru").unwrap();
-    let mut config = (entry.configure)(&json!({ "hidden": 12 })).unwrap().config();
-    config["train"]["epochs"] = json!(6);
-    config["train"]["batch_size"] = json!(50);
-    config["train"]["learning_rate"] = json!(0.02);
-    check_estimator(entry, &config);
-}
-
-#[test]
 fn minirocket() {
     check("minirocket", &json!({ "features": 168 }));
 }
@@ -110,4 +99,53 @@ fn minirocket_takes_weight_zero_for_absence() {
     for features in [84, 336] {
         check_zero_weight_is_absence(builtin().get("minirocket").unwrap(), &json!({ "features": features }));
     }
+}
+
+/// A net with a short training.
+fn check_net(kind: &str, own: &Value) {
+    let registry = builtin();
+    let entry = registry.get(kind).unwrap();
+    let mut config = (entry.configure)(own).unwrap().config();
+    let short = json!({ "epochs": 6, "min_steps": 0, "batch_size": 50, "batch_share": 1.0, "learning_rate": 0.02 });
+    for (key, value) in short.as_object().unwrap() {
+        config["train"][key] = value.clone();
+    }
+    check_estimator(entry, &config);
+}
+
+#[test]
+fn mlp() {
+    check_net("mlp", &json!({ "hidden": 16 }));
+}
+
+#[test]
+fn cnn() {
+    check_net("cnn", &json!({ "filters": [8, 12], "kernels": [5, 3] }));
+}
+
+#[test]
+fn gru() {
+    check_net("gru", &json!({ "hidden": 12 }));
+}
+
+#[test]
+fn gru_that_stops_early() {
+    check_net("gru", &json!({ "hidden": 12, "bidirectional": true, "train": { "patience": 3 } }));
+}
+
+#[test]
+fn lstm() {
+    check_net("lstm", &json!({ "hidden": 12 }));
+}
+
+#[test]
+fn transformer() {
+    check_net("transformer", &json!({ "width": 16, "heads": 2, "layers": 1, "feed_forward": 16 }));
+}
+
+#[test]
+fn a_net_that_augments() {
+    let train = json!({ "jitter": 0.1, "scaling": 0.1, "channel_dropout": 0.05, "shift": 0.1 });
+    check_net("cnn", &json!({ "filters": [8], "kernels": [3], "train": train }));
+    check_net("mlp", &json!({ "hidden": 16, "train": train }));
 }

@@ -1,0 +1,88 @@
+//! `mlp`: dense layers over a window's summary and what of it was missing.
+
+use serde::{Deserialize, Serialize};
+use stakeout_core::{Geometry, InputKind, ModelError};
+
+use burn::tensor::activation::relu;
+
+use crate::config::within;
+
+use super::config::train_defaults;
+use super::estimator::NetConfig;
+use super::input::{self, Input};
+use super::weights::{Tensors, WeightSpec};
+use super::{Net, Output, Pass, RECTIFIED, dense, dense_weights};
+
+/// The settings of `[model.mlp]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MlpConfig {
+    /// Width of every hidden layer.
+    hidden: usize,
+    /// Hidden layers.
+    layers: usize,
+    /// Share of activations dropped after every hidden layer, while training.
+    dropout: f64,
+}
+
+impl Default for MlpConfig {
+    fn default() -> Self {
+        Self { hidden: 128, layers: 2, dropout: 0.2 }
+    }
+}
+
+impl NetConfig for MlpConfig {
+    const KIND: &'static str = "mlp";
+    const ABOUT: &'static str = "dense layers over window summaries and what of them was missing";
+    const DEFAULTS: &'static str = concat!(
+        "hidden = 128             # width of every hidden layer
+layers = 2               # hidden layers
+dropout = 0.2            # share dropped after every hidden layer, while training
+",
+        train_defaults!(learning_rate = "0.003")
+    );
+    const INPUT: InputKind = InputKind::Summary;
+
+    fn check(&self) -> Result<(), ModelError> {
+        within(Self::KIND, "hidden", &self.hidden, 1..=4096, "1 to 4096")?;
+        within(Self::KIND, "layers", &self.layers, 1..=8, "1 to 8")?;
+        within(Self::KIND, "dropout", &self.dropout, 0.0..=0.9, "0 to 0.9")
+    }
+
+    fn net(&self, geometry: Geometry) -> Box<dyn Net> {
+        let inputs = input::width(Self::INPUT, geometry);
+        Box::new(MlpNet { config: self.clone(), inputs, classes: geometry.classes })
+    }
+}
+
+struct MlpNet {
+    config: MlpConfig,
+    inputs: usize,
+    classes: usize,
+}
+
+impl Net for MlpNet {
+    fn weights(&self) -> Vec<WeightSpec> {
+        let MlpConfig { hidden, layers, .. } = self.config;
+        let mut specs = Vec::new();
+        for layer in 0..layers {
+            let inputs = if layer == 0 { self.inputs } else { hidden };
+            specs.extend(dense_weights(&format!("mlp.{layer}"), inputs, hidden, RECTIFIED));
+        }
+        specs.extend(dense_weights("head", hidden, self.classes, 1.0));
+        specs
+    }
+
+    fn forward(&self, weights: &Tensors, input: &Input, pass: &mut Pass) -> Output {
+        let mut x = input.values.clone().squeeze_dim::<2>(1);
+        let mut hidden = x.clone();
+        for layer in 0..self.config.layers {
+            hidden = relu(dense(weights, &format!("mlp.{layer}"), x));
+            x = pass.dropout(hidden.clone(), self.config.dropout as f32);
+        }
+        Output { hidden, logits: dense(weights, "head", x) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! Normalisation between the layers of a net.
+
+use burn::tensor::Tensor;
+
+use super::Pass;
+use super::weights::{Init, Tensors, WeightSpec};
+
+/// Added to a variance before its root: a channel that hardly moves must not be blown up.
+const EPSILON: f64 = 1e-3;
+
+/// The weights of a batch normalisation: scale, shift, and the running mean and variance, which training observes.
+pub(crate) fn batch_norm_weights(name: &str, width: usize) -> [WeightSpec; 4] {
+    [("scale", Init::One), ("shift", Init::Zero), ("mean", Init::Zero), ("variance", Init::One)]
+        .map(|(part, init)| WeightSpec::new(format!("{name}.{part}"), &[width], init))
+}
+
+/// Batch normalisation (Ioffe and Szegedy 2015): each feature has mean 0 and variance 1 before it is scaled and shifted.
+/// While training, over the batch, as far as `share` counts a row; afterwards, by the running statistics.
+///
+/// # Shapes
+/// - `x` and output: `[rows, width]`
+/// - `share`: `[1, rows]`, the weight of each row in the statistics; they sum to 1 (to 0 where no row counts)
+pub(crate) fn batch_norm(weights: &Tensors, name: &str, x: Tensor<2>, share: &Tensor<2>, pass: &mut Pass) -> Tensor<2> {
+    let part = |part: &str| weights.get::<1>(&format!("{name}.{part}")).unsqueeze::<2>();
+    let (centred, variance) = match pass {
+        Pass::Infer => (x - part("mean"), part("variance").clamp_min(0.0)),
+        Pass::Train { observed, .. } => {
+            let mean = share.clone().matmul(x.clone());
+            let centred = x - mean.clone();
+            let variance = share.clone().matmul(centred.clone() * centred.clone());
+            for (part, value) in [("mean", &mean), ("variance", &variance)] {
+                observed.push((format!("{name}.{part}"), value.clone().squeeze_dim(0)));
+            }
+            (centred, variance)
+        }
+    };
+    let scale = part("scale") / variance.add_scalar(EPSILON).sqrt();
+    centred * scale + part("shift")
+}
+
+/// The weights of a layer normalisation: scale and shift.
+pub(crate) fn layer_norm_weights(name: &str, width: usize) -> [WeightSpec; 2] {
+    [("scale", Init::One), ("shift", Init::Zero)]
+        .map(|(part, init)| WeightSpec::new(format!("{name}.{part}"), &[width], init))
+}
+
+/// Layer normalisation (Ba, Kiros and Hinton 2016): each row has mean 0 and variance 1 before its features are scaled and
+/// shifted.
+///
+/// # Shapes
+/// - `x` and output: `[rows, width]`
+pub(crate) fn layer_norm(weights: &Tensors, name: &str, x: Tensor<2>) -> Tensor<2> {
+    const EPSILON: f64 = 1e-5;
+    let part = |part: &str| weights.get::<1>(&format!("{name}.{part}")).unsqueeze::<2>();
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = (centred.clone() * centred.clone()).mean_dim(1);
+    centred / variance.add_scalar(EPSILON).sqrt() * part("scale") + part("shift")
+}
