@@ -18,14 +18,14 @@ pub fn squared(a: &[f32], b: &[f32], limit: f32) -> f32 {
         let (wide_a, rest_a) = a.as_chunks::<LANES>();
         let (wide_b, rest_b) = b.as_chunks::<LANES>();
         for (a, b) in wide_a.iter().zip(wide_b) {
-            for lane in 0..LANES {
-                let difference = a[lane] - b[lane];
-                sums[lane] += difference * difference;
+            for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+                let difference = a - b;
+                *sum += difference * difference;
             }
         }
-        for (lane, (a, b)) in rest_a.iter().zip(rest_b).enumerate() {
+        for (sum, (a, b)) in sums.iter_mut().zip(rest_a.iter().zip(rest_b)) {
             let difference = a - b;
-            sums[lane] += difference * difference;
+            *sum += difference * difference;
         }
         total += sums.iter().sum::<f32>();
         if total > limit {
@@ -45,12 +45,12 @@ pub fn dot(weights: &[f64], row: &[f32]) -> f64 {
     let (wide_weights, rest_weights) = weights.as_chunks::<LANES>();
     let (wide_row, rest_row) = row.as_chunks::<LANES>();
     for (weights, row) in wide_weights.iter().zip(wide_row) {
-        for lane in 0..LANES {
-            sums[lane] += weights[lane] * f64::from(row[lane]);
+        for (sum, (weight, value)) in sums.iter_mut().zip(weights.iter().zip(row)) {
+            *sum += weight * f64::from(*value);
         }
     }
-    for (lane, (weight, value)) in rest_weights.iter().zip(rest_row).enumerate() {
-        sums[lane] += weight * f64::from(*value);
+    for (sum, (weight, value)) in sums.iter_mut().zip(rest_weights.iter().zip(rest_row)) {
+        *sum += weight * f64::from(*value);
     }
     sums.iter().sum()
 }

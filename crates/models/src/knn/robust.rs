@@ -32,7 +32,7 @@ impl Robust {
                 out.extend(values.chunks_exact(width).map(|row| row[column]).filter(|value| value.is_finite()));
             });
         })?;
-        let (medians, scales) = columns.into_par_iter().map(|column| center_and_scale(column)).unzip();
+        let (medians, scales) = columns.into_par_iter().map(center_and_scale).unzip();
         Ok(Self { medians, scales })
     }
 
