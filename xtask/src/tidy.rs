@@ -49,8 +49,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "stakeout-testkit",
         ],
     ),
+    // What an outsider is meant to need.
+    (
+        "acme-research",
+        &["stakeout-core", "stakeout-telemetry", "stakeout-splits", "stakeout-models", "stakeout-cli"],
+    ),
     ("xtask", &[]),
 ];
+
+/// Members that stand for a repository of somebody else's: they inherit nothing.
+const OUTSIDE: &str = "examples/";
 
 /// Which crates may name a heavy library as a direct dependency.
 const HEAVY: &[(&str, &[&str])] = &[
@@ -70,6 +78,7 @@ pub(crate) fn run() -> ExitCode {
     manifests(&mut breaches);
     sources(&mut breaches);
     links(&mut breaches);
+    quoted_code(&mut breaches);
     floor_plan(&mut breaches);
     for breach in &breaches {
         eprintln!("tidy: {breach}");
@@ -121,13 +130,17 @@ fn manifests(breaches: &mut Vec<String>) {
         files("toml").into_iter().filter(|path| path.ends_with("Cargo.toml") && *path != root().join("Cargo.toml"))
     {
         let text = read(&path);
+        let outside = show(&path).starts_with(OUTSIDE);
+        if outside && text.contains("workspace = true") {
+            breaches.push(format!("{}: an outsider has no workspace to inherit from", show(&path)));
+        }
         for line in [
             "version.workspace = true",
             "edition.workspace = true",
             "license.workspace = true",
             "[lints]\nworkspace = true",
         ] {
-            if !text.contains(line) {
+            if !outside && !text.contains(line) {
                 breaches.push(format!("{}: lacks `{}`", show(&path), line.replace('\n', " / ")));
             }
         }
@@ -187,6 +200,28 @@ fn links(breaches: &mut Vec<String>) {
             let folder = path.parent().unwrap_or(Path::new("."));
             if !folder.join(target).exists() {
                 breaches.push(format!("{}: the link to {target} leads nowhere", show(&path)));
+            }
+        }
+    }
+}
+
+/// Code in Markdown that says whose it is (a fence with `file=PATH`) stands so in that file; a line that ends in `…`
+/// leaves something out.
+fn quoted_code(breaches: &mut Vec<String>) {
+    for path in files("md") {
+        let text = read(&path);
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let Some(source) = line.strip_prefix("```").and_then(|fence| fence.split_once(" file=")) else { continue };
+            let code = read(&root().join(source.1));
+            let mut rest = code.as_str();
+            let quoted: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            for part in quoted.split(|line| line.ends_with('…')) {
+                let part = part.join("\n");
+                match rest.split_once(&part) {
+                    Some((_, after)) => rest = after,
+                    None => breaches.push(format!("{}: {} does not have:\n{part}", show(&path), source.1)),
+                }
             }
         }
     }
