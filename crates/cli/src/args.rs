@@ -49,6 +49,7 @@ pub(crate) enum Command {
     Train(Train),
     Eval(Eval),
     Predict(Predict),
+    Tune(Tune),
     Completions(Completions),
 }
 
@@ -251,6 +252,40 @@ pub(crate) struct Predict {
     /// Where nets compute: flex or ndarray
     #[arg(long, value_name = "D", default_value = "flex")]
     pub(crate) device: String,
+}
+
+/// Choose settings inside the training side: random search with successive halving; the test side is not looked at
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What is tried stands in [tune.space] of the configuration file: docs/tuning.md.\n\nExamples:\n  stakeout tune --model gru --split host --config gru-space.toml\n  stakeout train --model gru --config runs/tune-gru-host-realistic-1-0a1b2c3d/best.toml\n  stakeout tune --resume runs/tune-gru-host-realistic-1-0a1b2c3d"
+)]
+pub(crate) struct Tune {
+    /// The model
+    #[arg(long, value_name = "M", required_unless_present = "resume")]
+    pub(crate) model: Option<String>,
+    /// Recipe: host, sample, time, given, leave-one-host-out, leave-one-sample-out
+    #[arg(long = "split", value_name = "R")]
+    pub(crate) recipe: Option<String>,
+    /// Settings to try, the configured ones among them (default: tune.trials, 27)
+    #[arg(long, value_name = "N")]
+    pub(crate) trials: Option<usize>,
+    /// The outer fold inside whose training side settings are chosen (default: the recipe's first)
+    #[arg(long, value_name = "FOLD", conflicts_with = "all_folds")]
+    pub(crate) fold: Option<String>,
+    /// Search inside every outer fold, each on its own: nested cross-validation
+    #[arg(long)]
+    pub(crate) all_folds: bool,
+    /// The directory of the search (default: runs/tune-<model>-<recipe>-<view>-<seed>-<hash>)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Continue an interrupted search
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "recipe", "trials", "fold", "all_folds", "out", "config", "set", "store", "seed", "degraded", "force"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Start over in a directory of a search that is there already
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) what: What,
 }
 
 /// Print shell completions

@@ -49,6 +49,16 @@ impl fmt::Display for Resumable {
     }
 }
 
+/// Context of an error in the middle of a search: where it can be continued.
+#[derive(Debug)]
+pub(crate) struct ResumableSearch(pub(crate) PathBuf);
+
+impl fmt::Display for ResumableSearch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "searching in {}", self.0.display())
+    }
+}
+
 /// Prints an error with its causes and says which exit code it deserves.
 pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     let exit = classify(error);
@@ -58,6 +68,13 @@ pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
                 crate::output::say(&format!(
                     "interrupted: the state was saved; continue with `stakeout train --resume {}`",
                     path.display()
+                ));
+            }
+            None if error.downcast_ref::<ResumableSearch>().is_some() => {
+                let path = error.downcast_ref::<ResumableSearch>().map(|at| at.0.display().to_string());
+                crate::output::say(&format!(
+                    "interrupted: finished fits were kept; continue with `stakeout tune --resume {}`",
+                    path.unwrap_or_default()
                 ));
             }
             None => eprintln!("interrupted: nothing was written"),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, Axis};
 use serde::{Deserialize, Serialize};
 
 use crate::{CoreError, Geometry, Schema};
@@ -178,6 +178,23 @@ impl WindowTable {
             });
         }
         Ok(Self { schema, len, summary, tensor, lengths })
+    }
+
+    /// A table of some windows alone, in the given order.
+    ///
+    /// # Errors
+    /// [`CoreError::Shape`] when a row is out of range.
+    pub fn select(&self, rows: &[usize]) -> Result<Self, CoreError> {
+        if let Some(row) = rows.iter().find(|row| **row >= self.len) {
+            return Err(CoreError::Shape { what: "row", got: row.to_string(), expected: format!("less than {}", self.len) });
+        }
+        Ok(Self {
+            schema: self.schema.clone(),
+            len: rows.len(),
+            summary: self.summary.as_ref().map(|values| values.select(Axis(0), rows)),
+            tensor: self.tensor.as_ref().map(|values| values.select(Axis(0), rows)),
+            lengths: rows.iter().map(|&row| self.lengths[row]).collect(),
+        })
     }
 }
 

@@ -33,6 +33,8 @@ mod error;
 mod names;
 mod predictions;
 #[cfg(feature = "tables")]
+pub mod columns;
+#[cfg(feature = "tables")]
 mod tables;
 
 pub mod bootstrap;

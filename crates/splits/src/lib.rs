@@ -52,6 +52,7 @@ pub mod duplicates;
 pub mod inner;
 pub mod ledger;
 mod ledger_text;
+pub mod nested;
 
 pub use duplicates::{Duplicates, check_duplicates};
 pub use error::{SharedSample, SplitError, Twin};
@@ -59,4 +60,5 @@ pub use fold::{Dropped, Fold, FoldParts, Separates, file_name};
 pub use groups::{Unit, check_index, sample_groups};
 pub use inner::inner_folds;
 pub use ledger::{Cell, Count, Ledger, MinCell, Status, Summary};
+pub use nested::nested_folds;
 pub use recipe::{RecipeEntry, RecipeRegistry, Split};

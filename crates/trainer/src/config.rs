@@ -14,6 +14,7 @@
 //!
 //! [train]                     # epochs, batch size, ... of every net
 //! [split]                     # keys of the recipe
+//! [tune]                      # what `stakeout tune` tries
 //! ```
 
 use std::path::Path;
@@ -24,6 +25,7 @@ use stakeout_core::{Device, ModelEntry, ModelRegistry, View, files};
 use stakeout_telemetry::WindowKeys;
 
 use crate::TrainError;
+use crate::tune::TuneKeys;
 
 /// Which moments an input is scaled by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -142,6 +144,9 @@ pub struct Experiment {
     pub train: Map<String, Value>,
     /// Settings of the recipe.
     pub split: Map<String, Value>,
+    /// What `stakeout tune` tries; `train` does not look at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tune: Option<TuneKeys>,
 }
 
 impl Default for Experiment {
@@ -161,11 +166,12 @@ impl Default for Experiment {
             model: Map::new(),
             train: Map::new(),
             split: Map::new(),
+            tune: None,
         }
     }
 }
 
-const TOP_KEYS: [&str; 14] = [
+const TOP_KEYS: [&str; 15] = [
     "recipe",
     "view",
     "seed",
@@ -180,6 +186,7 @@ const TOP_KEYS: [&str; 14] = [
     "model",
     "train",
     "split",
+    "tune",
 ];
 
 impl Experiment {

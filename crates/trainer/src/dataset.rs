@@ -217,6 +217,56 @@ impl Dataset {
     }
 }
 
+impl Dataset {
+    /// The data set of some rows alone: nothing is left in it of any other window, nor of an episode, host, sample or
+    /// profile that has none of them, calibration stretches of such hosts included. The account still speaks of the
+    /// whole store.
+    ///
+    /// # Errors
+    /// [`TrainError::Core`] when a row is out of range.
+    pub fn only(&self, rows: &[usize]) -> Result<Self, TrainError> {
+        let windows = self.windows.select(rows)?;
+        let (classes, window_ns) = (self.index.classes.clone(), self.index.window_ns);
+        let mut index = SampleIndex { classes, window_ns, ..SampleIndex::default() };
+        let mut interned: [BTreeMap<u32, u32>; 3] = Default::default();
+        let mut episodes: BTreeMap<u32, u32> = BTreeMap::new();
+        for &row in rows {
+            let key = self.index.windows[row];
+            let episode = *episodes.entry(key.episode).or_insert_with(|| {
+                let old = self.index.episode_of(row);
+                let mut intern = |kind: usize, id: u32, from: &[String], to: &mut Vec<String>| {
+                    *interned[kind].entry(id).or_insert_with(|| {
+                        to.push(from[id as usize].clone());
+                        (to.len() - 1) as u32
+                    })
+                };
+                let host = intern(0, old.host, &self.index.hosts, &mut index.hosts);
+                let sample = intern(1, old.sample, &self.index.samples, &mut index.samples);
+                let profile = intern(2, old.profile, &self.index.profiles, &mut index.profiles);
+                index.episodes.push(EpisodeRef { host, sample, profile, ..old.clone() });
+                (index.episodes.len() - 1) as u32
+            });
+            index.windows.push(WindowKey { episode, ..key });
+        }
+        let calibration: Vec<usize> = (0..self.calibration.hosts.len())
+            .filter(|&row| index.hosts.contains(&self.calibration.hosts[row]))
+            .collect();
+        Ok(Self {
+            schema: self.schema.clone(),
+            windows,
+            calibration: CalibrationWindows {
+                windows: self.calibration.windows.select(&calibration)?,
+                hosts: calibration.iter().map(|&row| self.calibration.hosts[row].clone()).collect(),
+            },
+            index,
+            account: self.account.clone(),
+            simulated: self.simulated,
+            corpus: self.corpus.clone(),
+            digest: self.digest.clone(),
+        })
+    }
+}
+
 /// The schema that a store gives with the view and windows of another one, which it must equal.
 pub(crate) fn schema_as(store: &Store, schema: &Schema) -> Result<Schema, TrainError> {
     let corpus = store.corpus();

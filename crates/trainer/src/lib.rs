@@ -28,6 +28,7 @@ pub mod observe;
 pub mod run;
 pub mod rundir;
 pub mod score;
+pub mod tune;
 
 pub use config::{ClassWeights, Experiment, RunInfo, ScalerChoice, Seeds};
 pub use dataset::{Account, Dataset, Reading};

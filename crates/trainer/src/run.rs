@@ -191,7 +191,7 @@ impl Request<'_> {
         })
     }
 
-    fn origin(&self, estimator: &dyn Estimator) -> Origin {
+    pub(crate) fn origin(&self, estimator: &dyn Estimator) -> Origin {
         let experiment = self.experiment;
         let scaler = match experiment.scaler {
             crate::ScalerChoice::None => "none",
@@ -379,6 +379,7 @@ impl Request<'_> {
             experiment.seed = crate::config::Seeds::One(seed);
         }
         experiment.train.clear(); // now part of the model's own section
+        experiment.tune = None;
         experiment.model = serde_json::Map::from_iter([(self.model.kind.to_string(), config.clone())]);
         experiment.run = Some(RunInfo {
             model: self.model.kind.to_string(),

@@ -166,6 +166,7 @@ pub fn cell(root: &Path, fold: &str, seed: u64, single: bool) -> PathBuf {
 pub fn settings_digest(model: &str, experiment: &Experiment, model_config: &serde_json::Value) -> String {
     let mut decides = experiment.clone();
     decides.run = None;
+    decides.tune = None;
     decides.train.clear(); // part of the model's own section
     decides.model = serde_json::Map::from_iter([(model.to_owned(), model_config.clone())]);
     let text = serde_json::to_string(&decides).unwrap_or_default();

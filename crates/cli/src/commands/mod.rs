@@ -14,6 +14,7 @@ mod simulate;
 mod split;
 mod train;
 mod truth;
+mod tune;
 mod validate;
 mod what;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Train(args) => train::run(&args, context),
         Command::Eval(args) => eval::run(&args, context),
         Command::Predict(args) => predict::run(&args, context),
+        Command::Tune(args) => tune::run(&args, context),
         Command::Completions(args) => completions::run(&args),
     }
 }

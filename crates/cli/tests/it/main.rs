@@ -5,3 +5,4 @@ mod commands;
 mod harness;
 mod resume;
 mod training;
+mod tune;

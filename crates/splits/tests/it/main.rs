@@ -5,6 +5,7 @@ mod duplicates;
 mod folds;
 mod inner;
 mod ledger;
+mod nested;
 mod recipes;
 
 use stakeout_core::{EpisodeRef, SampleIndex, Side, WindowKey};
