@@ -50,10 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     // What an outsider is meant to need.
-    (
-        "acme-research",
-        &["stakeout-core", "stakeout-telemetry", "stakeout-splits", "stakeout-models", "stakeout-cli"],
-    ),
+    ("acme-research", &["stakeout-core", "stakeout-telemetry", "stakeout-splits", "stakeout-models", "stakeout-cli"]),
     ("xtask", &[]),
 ];
 

@@ -186,7 +186,11 @@ impl WindowTable {
     /// [`CoreError::Shape`] when a row is out of range.
     pub fn select(&self, rows: &[usize]) -> Result<Self, CoreError> {
         if let Some(row) = rows.iter().find(|row| **row >= self.len) {
-            return Err(CoreError::Shape { what: "row", got: row.to_string(), expected: format!("less than {}", self.len) });
+            return Err(CoreError::Shape {
+                what: "row",
+                got: row.to_string(),
+                expected: format!("less than {}", self.len),
+            });
         }
         Ok(Self {
             schema: self.schema.clone(),

@@ -29,11 +29,11 @@
 //! # Ok::<(), stakeout_eval::EvalError>(())
 //! ```
 
+#[cfg(feature = "tables")]
+pub mod columns;
 mod error;
 mod names;
 mod predictions;
-#[cfg(feature = "tables")]
-pub mod columns;
 #[cfg(feature = "tables")]
 mod tables;
 

@@ -90,7 +90,11 @@ impl Predictions {
 }
 
 /// Third-party readers run on bytes that anybody may have written: a panic of theirs is an error of the file.
-pub(crate) fn guarded<T>(action: &'static str, path: &Path, work: impl FnOnce() -> PolarsResult<T>) -> Result<T, EvalError> {
+pub(crate) fn guarded<T>(
+    action: &'static str,
+    path: &Path,
+    work: impl FnOnce() -> PolarsResult<T>,
+) -> Result<T, EvalError> {
     let source: Box<dyn std::error::Error + Send + Sync> = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => Box::new(error),

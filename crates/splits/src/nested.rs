@@ -68,8 +68,7 @@ fn with_validation(
     seed: u64,
     note: Option<String>,
 ) -> Result<Fold, SplitError> {
-    let cut =
-        validation::cut(index, fold.train().to_vec(), unit, VALIDATION_SHARE, seed, &["nested", fold.name()]);
+    let cut = validation::cut(index, fold.train().to_vec(), unit, VALIDATION_SHARE, seed, &["nested", fold.name()]);
     let parts = FoldParts {
         name: fold.name().to_owned(),
         held_out: fold.held_out().to_vec(),

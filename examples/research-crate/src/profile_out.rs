@@ -52,7 +52,8 @@ impl Split for LeaveOneProfileOut {
         let profile = |row: usize| index.profiles[index.episode_of(row).profile as usize].as_str();
         // In the order of their names, so that the order of rows plays no part.
         let present: BTreeSet<&str> = (0..index.len()).map(profile).collect();
-        let held: Vec<&str> = present.iter().copied().filter(|name| !self.config.keep.iter().any(|k| k == name)).collect();
+        let held: Vec<&str> =
+            present.iter().copied().filter(|name| !self.config.keep.iter().any(|k| k == name)).collect();
         if held.is_empty() || present.len() < 2 {
             let why = "it needs labelled windows of two profiles, one of them not in split.keep".into();
             return Err(SplitError::Unsplittable { recipe: NAME.into(), why });

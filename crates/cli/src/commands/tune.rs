@@ -101,8 +101,7 @@ fn search(asked: &Asked, context: &Context) -> anyhow::Result<Exit> {
     let inputs = Inputs::of((model.configure)(&base.model[model.kind.as_str()])?.input());
     let (named, store) = what::store(asked.store.as_deref(), context)?;
     let dataset = Dataset::open(&store, &Reading::of(experiment, inputs), &*context.progress, interrupt::flag())?;
-    let request =
-        Request { dataset: &dataset, store: named.as_deref(), experiment: &base, model, recipe: &*recipe };
+    let request = Request { dataset: &dataset, store: named.as_deref(), experiment: &base, model, recipe: &*recipe };
     let folds = request.folds()?;
     let chosen: Vec<&Fold> = match &asked.fold {
         Some(name) => {
@@ -170,7 +169,11 @@ impl Asked {
     fn settings(&self, base: &Experiment, folds: &[&Fold]) -> anyhow::Result<String> {
         let kind = self.model.kind.as_str();
         let names: Vec<&str> = folds.iter().map(|fold| fold.name()).collect();
-        let text = [rundir::settings_digest(kind, base, &base.model[kind]), serde_json::to_string(&self.keys)?, names.join(",")];
+        let text = [
+            rundir::settings_digest(kind, base, &base.model[kind]),
+            serde_json::to_string(&self.keys)?,
+            names.join(","),
+        ];
         Ok(blake3::hash(text.join("\n").as_bytes()).to_hex().to_string())
     }
 
@@ -193,8 +196,7 @@ fn show(found: &Found, dir: &Path, model: &ModelEntry, store: Option<&Path>) -> 
     if found.origin.simulated {
         output::line(&format!("{SIMULATED}\n"))?;
     }
-    let rungs: Vec<String> =
-        found.rungs.iter().map(|(trials, resource)| format!("{trials} x {resource}")).collect();
+    let rungs: Vec<String> = found.rungs.iter().map(|(trials, resource)| format!("{trials} x {resource}")).collect();
     for (name, text) in [
         ("model", found.origin.model.clone()),
         ("recipe", format!("{}, inside the training side of fold {}", found.origin.recipe, found.fold)),

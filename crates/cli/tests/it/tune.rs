@@ -35,7 +35,9 @@ fn the_best_settings_train_and_the_table_names_what_a_number_needs() {
     let tuned = stakeout(words(&config, &out));
     assert!(tuned.status.success(), "{}", stderr(&tuned));
     let text = stdout(&tuned);
-    for needed in ["SIMULATED DATA", "constant", "as configured", "held out", "episodes", "schema", "inner folds", "best.toml"] {
+    for needed in
+        ["SIMULATED DATA", "constant", "as configured", "held out", "episodes", "schema", "inner folds", "best.toml"]
+    {
         assert!(text.contains(needed), "no {needed} in\n{text}");
     }
     let result: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("tune.json")).unwrap()).unwrap();

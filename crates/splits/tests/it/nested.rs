@@ -6,14 +6,8 @@ use stakeout_splits::{Separates, SplitError, nested_folds, sample_groups};
 use stakeout_testkit::data::small_index;
 use stakeout_testkit::split::shapes;
 
-const LADDERS: [Separates; 6] = [
-    Separates::Hosts,
-    Separates::Samples,
-    Separates::Given,
-    Separates::Episodes,
-    Separates::Unstated,
-    Separates::Time,
-];
+const LADDERS: [Separates; 6] =
+    [Separates::Hosts, Separates::Samples, Separates::Given, Separates::Episodes, Separates::Unstated, Separates::Time];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]

@@ -99,9 +99,8 @@ impl Journal {
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let mut kept = VecDeque::new();
         for (i, line) in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
-            let damaged = |why: String| {
-                TrainError::run(&path, format!("line {}: {why}; start again with --force", i + 1))
-            };
+            let damaged =
+                |why: String| TrainError::run(&path, format!("line {}: {why}; start again with --force", i + 1));
             if i == 0 {
                 let header: Header = serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?;
                 if header != (Header { version: VERSION, search: search.to_owned() }) {

@@ -18,9 +18,7 @@ pub(super) fn write_history(path: &Path, history: &[Evaluation]) -> Result<(), T
     let whole = |of: &dyn Fn(&Evaluation) -> u64| Values::Whole(history.iter().map(of).collect());
     let real = |of: &dyn Fn(&Evaluation) -> Option<f64>| Values::Real(history.iter().map(of).collect());
     let text = |of: &dyn Fn(&Evaluation) -> String| Values::Text(history.iter().map(of).collect());
-    let scores = |made: &Evaluation| {
-        made.scored.as_ref().map(|scored| score(&[made], scored.train.windows.len()))
-    };
+    let scores = |made: &Evaluation| made.scored.as_ref().map(|scored| score(&[made], scored.train.windows.len()));
     let windows = |made: &Evaluation| {
         made.scored.as_ref().map_or(0, |scored| scored.cells.iter().map(|cell| u64::from(cell.3)).sum())
     };

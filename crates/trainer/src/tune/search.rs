@@ -267,14 +267,20 @@ impl<'a> Inner<'a> {
                     } else {
                         let so_far = best.map_or(String::new(), |best| format!(", best so far {best:.3}"));
                         let note = format!("rung {} of {}, trial {trial}{so_far}", r + 1, plan.len());
-                        let evaluation = self.evaluate(trial, r + 1, rung, fold, &Watch {
-                            progress,
-                            cancel,
-                            base: meter.done,
-                            share: self.cost(rung),
-                            total: meter.total.max(meter.done + self.cost(rung)),
-                            note,
-                        })?;
+                        let evaluation = self.evaluate(
+                            trial,
+                            r + 1,
+                            rung,
+                            fold,
+                            &Watch {
+                                progress,
+                                cancel,
+                                base: meter.done,
+                                share: self.cost(rung),
+                                total: meter.total.max(meter.done + self.cost(rung)),
+                                note,
+                            },
+                        )?;
                         journal.push(&evaluation)?;
                         meter.done += self.cost(rung);
                         evaluation
@@ -340,9 +346,10 @@ impl<'a> Inner<'a> {
         let (index, classes) = (&self.dataset.index, self.dataset.schema.classes.len());
         let sound = kept.scored.as_ref().is_none_or(|scored| {
             let windows: u64 = scored.cells.iter().map(|cell| u64::from(cell.3)).sum();
-            let known = scored.cells.iter().all(|cell| {
-                (cell.0 as usize) < index.episodes.len() && usize::from(cell.1.max(cell.2)) < classes
-            });
+            let known = scored
+                .cells
+                .iter()
+                .all(|cell| (cell.0 as usize) < index.episodes.len() && usize::from(cell.1.max(cell.2)) < classes);
             known && windows <= index.len() as u64 && scored.train.windows.len() == classes
         });
         if sound && kept.settings == self.trials[trial] && kept.seed == self.seed {

@@ -181,7 +181,9 @@ impl Space {
             }
         }
         axes.sort_by(|a, b| a.key.cmp(&b.key));
-        if let Some(pair) = axes.windows(2).find(|pair| pair[0].key == pair[1].key || pair[0].place.same(&pair[1].place)) {
+        if let Some(pair) =
+            axes.windows(2).find(|pair| pair[0].key == pair[1].key || pair[0].place.same(&pair[1].place))
+        {
             return Err(TrainError::config(format!("tune.space.{}", pair[1].key), "it stands twice"));
         }
         if axes.is_empty() {
@@ -211,8 +213,11 @@ impl Space {
         let mut drawn = vec![own.collect::<Settings>()];
         let (mut attempt, mut repeats) = (0, 0);
         while drawn.len() < trials && repeats < REPEATS {
-            let settings: Settings =
-                self.axes.iter().map(|axis| (axis.key.clone(), axis.domain.at(place_of(seed, attempt, &axis.key)))).collect();
+            let settings: Settings = self
+                .axes
+                .iter()
+                .map(|axis| (axis.key.clone(), axis.domain.at(place_of(seed, attempt, &axis.key))))
+                .collect();
             attempt += 1;
             if drawn.contains(&settings) {
                 repeats += 1;
@@ -391,12 +396,17 @@ mod tests {
 
     #[test]
     fn dotted_and_nested_keys_are_the_same_settings() {
-        let flat = read(&json!({ "model.gru.hidden": [16, 32], "train.learning_rate": { "log": [1e-4, 1e-2] } })).unwrap();
-        let nested =
-            read(&json!({ "model": { "gru": { "hidden": [16, 32] } }, "train": { "learning_rate": { "log": [1e-4, 1e-2] } } }));
+        let flat =
+            read(&json!({ "model.gru.hidden": [16, 32], "train.learning_rate": { "log": [1e-4, 1e-2] } })).unwrap();
+        let nested = read(
+            &json!({ "model": { "gru": { "hidden": [16, 32] } }, "train": { "learning_rate": { "log": [1e-4, 1e-2] } } }),
+        );
         assert_eq!(flat, nested.unwrap());
         let trials = flat.draw(&base(), 9, 1);
-        assert_eq!(trials[0], Settings::from([("model.gru.hidden".into(), json!(64)), ("train.learning_rate".into(), json!(0.003))]));
+        assert_eq!(
+            trials[0],
+            Settings::from([("model.gru.hidden".into(), json!(64)), ("train.learning_rate".into(), json!(0.003))])
+        );
         let applied = flat.apply(&base(), &trials[1]).unwrap();
         assert_eq!(applied.model["gru"]["hidden"], trials[1]["model.gru.hidden"]);
         assert_eq!(applied.model["gru"]["train"]["learning_rate"], trials[1]["train.learning_rate"]);
@@ -421,7 +431,10 @@ mod tests {
             assert!(message.starts_with("tune.space") && message.contains(words), "{space}: {message}");
         }
         let other = read(&json!({ "model.gbt.rounds": [10], "scaler": ["none", "global"] })).unwrap();
-        assert_eq!((other.skipped.clone(), other.keys().collect::<Vec<_>>()), (vec!["model.gbt.rounds".into()], vec!["scaler"]));
+        assert_eq!(
+            (other.skipped.clone(), other.keys().collect::<Vec<_>>()),
+            (vec!["model.gbt.rounds".into()], vec!["scaler"])
+        );
     }
 
     #[test]
@@ -436,7 +449,8 @@ mod tests {
     fn a_new_key_leaves_the_draws_of_the_others_alone() {
         let rate = json!({ "log": [1e-4, 1e-2] });
         let one = read(&json!({ "train.learning_rate": rate })).unwrap().draw(&base(), 20, 1);
-        let two = read(&json!({ "train.learning_rate": rate, "model.gru.dropout": { "uniform": [0.0, 0.5] } })).unwrap();
+        let two =
+            read(&json!({ "train.learning_rate": rate, "model.gru.dropout": { "uniform": [0.0, 0.5] } })).unwrap();
         for (one, two) in one.iter().zip(two.draw(&base(), 20, 1)) {
             assert_eq!(one["train.learning_rate"], two["train.learning_rate"]);
         }
