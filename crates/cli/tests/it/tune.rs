@@ -89,7 +89,7 @@ fn wait_for_fits(child: &mut Child, out: &Path, fits: usize) {
 #[test]
 fn a_killed_and_an_interrupted_search_go_on_to_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let slow = SPACE.replace("rounds = 18", "rounds = 90").replace("rungs = 2\n", "rungs = 2\neta = 2\n");
+    let slow = SPACE.replace("rounds = 18", "rounds = 27").replace("rungs = 2\n", "rungs = 2\neta = 2\n");
     let config = space(folder.path(), &slow);
     let (left_alone, killed) = (folder.path().join("left-alone"), folder.path().join("killed"));
     let whole = stakeout(words(&config, &left_alone));
@@ -173,6 +173,7 @@ fn a_space_that_cannot_be_searched_is_refused_before_anything_is_written() {
 fn poison_on_the_test_side_changes_no_byte_of_the_history() {
     let folder = tempfile::tempdir().unwrap();
     let text = SPACE.replace("[tune.space]\n", "[tune.space]\nscaler = ['global', 'host-clean']\n");
+    let text = text.replace("rounds = 18", "rounds = 6").replace("inner_folds = 3", "inner_folds = 2");
     let experiment = Experiment::read(Some(&space(folder.path(), &text)), &[]).unwrap();
     let models = stakeout_models::builtin();
     let model = models.get("gbt").unwrap();
