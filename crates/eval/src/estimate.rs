@@ -22,6 +22,8 @@ pub enum Unit {
     Host,
     /// A program.
     Sample,
+    /// What a fold holds out, where it is neither hosts nor programs.
+    Fold,
 }
 
 impl Unit {
@@ -31,6 +33,7 @@ impl Unit {
             Self::Episode => "episode",
             Self::Host => "host",
             Self::Sample => "sample",
+            Self::Fold => "fold",
         }
     }
 }

@@ -201,7 +201,7 @@ fn pooled(runs: &[Run<'_>], classes: &[String], unit: Unit, plan: &Plan) -> Resu
         episode: Vec::new(),
         host: Vec::new(),
         profile: Vec::new(),
-        group: (unit == Unit::Sample).then(|| (unit, Vec::new())),
+        group: (unit != Unit::Host).then(|| (unit, Vec::new())),
         trained: vec![false; classes.len()],
     };
     for run in runs {

@@ -135,6 +135,22 @@ struct Timing {
     threads: usize,
 }
 
+/// What the folds of a recipe hold out, for the summary: programs where they say so, else hosts, unless a host stands on
+/// the test side of two folds.
+fn unit(index: &SampleIndex, folds: &[Fold]) -> Unit {
+    if folds.first().is_some_and(|fold| fold.test_by() == Separates::Samples) {
+        return Unit::Sample;
+    }
+    let mut tested = BTreeSet::new();
+    for fold in folds {
+        let hosts: BTreeSet<u32> = fold.test().iter().map(|&row| index.episode_of(row).host).collect();
+        if hosts.into_iter().any(|host| !tested.insert(host)) {
+            return Unit::Fold;
+        }
+    }
+    Unit::Host
+}
+
 /// What `train` leaves behind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
@@ -340,20 +356,20 @@ impl Request<'_> {
     }
 
     /// Brings the cells together. Where hosts (or a later time) are held out, every test host counts on its own,
-    /// however many of them one fold holds.
+    /// however many of them one fold holds; where one host is tested by many folds, every fold does.
     fn summarise(
         &self,
         folds: &[Fold],
         scored: &[(&str, u64, Predictions, TrainSide)],
         estimator: &dyn Estimator,
     ) -> Result<RunSummary, TrainError> {
-        let by_sample = folds.first().is_some_and(|fold| fold.test_by() == Separates::Samples);
+        let unit = unit(&self.dataset.index, folds);
         let mut parts: Vec<(String, u64, Predictions, &TrainSide)> = Vec::new();
         for (fold, seed, predictions, train) in scored {
             let mut groups: BTreeMap<&str, Predictions> = BTreeMap::new();
             for row in predictions.rows_of(Side::Test) {
                 let row = predictions.row(row);
-                let group = if by_sample { *fold } else { row.host };
+                let group = if unit == Unit::Host { row.host } else { *fold };
                 let part = groups.entry(group).or_insert_with(|| Predictions::new(predictions.classes().clone()));
                 part.push(&row)?;
             }
@@ -363,7 +379,6 @@ impl Request<'_> {
             .iter()
             .map(|(held_out, seed, predictions, train)| Run { held_out, seed: *seed, predictions, train })
             .collect();
-        let unit = if by_sample { Unit::Sample } else { Unit::Host };
         let summary = stakeout_eval::summary(&runs, unit, &self.plan(self.experiment.split_seed()))?;
         Ok(RunSummary { origin: self.origin(estimator), summary })
     }

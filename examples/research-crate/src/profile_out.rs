@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde_json::Value;
 use stakeout_core::SampleIndex;
 use stakeout_splits::{
     Fold, FoldParts, RecipeEntry, Separates, Split, SplitError, Unit, check_duplicates, check_index, file_name,
