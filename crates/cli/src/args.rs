@@ -254,7 +254,7 @@ pub(crate) struct Predict {
     pub(crate) device: String,
 }
 
-/// Choose settings inside the training side: random search with successive halving; the test side is not looked at
+/// Choose settings inside the training side; the test side is not looked at
 #[derive(Debug, Args)]
 #[command(
     after_help = "What is tried stands in [tune.space] of the configuration file: docs/tuning.md.\n\nExamples:\n  stakeout tune --model gru --split host --config gru-space.toml\n  stakeout train --model gru --config runs/tune-gru-host-realistic-1-0a1b2c3d/best.toml\n  stakeout tune --resume runs/tune-gru-host-realistic-1-0a1b2c3d"

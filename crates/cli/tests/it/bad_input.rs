@@ -17,7 +17,11 @@ fn refused(words: &[&str], code: i32, needles: &[&str]) {
 #[test]
 fn usage() {
     let store = path(store());
-    refused(&["train", "--model", "gruu", "--split", "host", "--store", store], 2, &["gruu", "constant, ", "gbt, ", "gru"]);
+    refused(
+        &["train", "--model", "gruu", "--split", "host", "--store", store],
+        2,
+        &["gruu", "constant, ", "gbt, ", "gru"],
+    );
     refused(&["train", "--model", "gbt", "--split", "hosts", "--store", store], 2, &["hosts", "leave-one-host-out"]);
     refused(
         &["train", "--model", "gbt", "--split", "host", "--store", store, "--device", "cuda"],

@@ -4,8 +4,19 @@ use crate::harness::{path, stakeout, stderr, stdout, store};
 
 #[test]
 fn help_of_every_command_has_an_example() {
-    let commands =
-        ["simulate", "validate", "channels", "split", "config", "models", "train", "eval", "predict", "completions"];
+    let commands = [
+        "simulate",
+        "validate",
+        "channels",
+        "split",
+        "config",
+        "models",
+        "train",
+        "eval",
+        "predict",
+        "tune",
+        "completions",
+    ];
     for words in commands.iter().map(|c| vec![*c]).chain([vec!["import", "table"]]) {
         let help = stakeout(words.iter().copied().chain(["--help"]));
         assert!(help.status.success());

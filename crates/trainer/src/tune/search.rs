@@ -229,7 +229,9 @@ impl<'a> Inner<'a> {
     ) -> Result<(Vec<Rung>, Vec<Evaluation>, Vec<(usize, Score, Vec<Evaluation>)>), TrainError> {
         let keys = self.search.keys;
         let plan = rungs(self.trials.len(), keys.rungs, keys.eta, self.most()?);
-        let total = plan.iter().map(|rung| (rung.trials * self.folds_of(*rung).len()) as u64 * self.cost(*rung)).sum();
+        let work = |rung: Rung, trials: usize| (trials * self.folds_of(rung).len()) as u64 * self.cost(rung);
+        let later = |rungs: &[Rung]| -> u64 { rungs.iter().map(|&rung| work(rung, rung.trials)).sum() };
+        let total = later(&plan);
         let unit = match &self.resource {
             Resource::Folds => "fits",
             Resource::Setting(path) => match path.last().map(String::as_str) {
@@ -250,6 +252,8 @@ impl<'a> Inner<'a> {
         let mut best: Option<f64> = None;
         for (r, &rung) in plan.iter().enumerate() {
             last.clear();
+            // The configured settings may ride along.
+            meter.total = meter.done + work(rung, alive.len()) + later(&plan[r + 1..]);
             for &trial in &alive {
                 let mut own = Vec::new();
                 for f in 0..self.folds_of(rung).len() {
@@ -277,7 +281,7 @@ impl<'a> Inner<'a> {
                                 cancel,
                                 base: meter.done,
                                 share: self.cost(rung),
-                                total: meter.total.max(meter.done + self.cost(rung)),
+                                total: meter.total,
                                 note,
                             },
                         )?;
@@ -390,10 +394,8 @@ impl<'a> Inner<'a> {
         let constant = best.score.constant.clone();
         let estimator = (request.model.configure)(&experiment.model[self.kind()])?;
         let mut notes: Vec<String> = Vec::new();
-        for note in self.folds.iter().flat_map(Fold::notes) {
-            if !notes.contains(note) {
-                notes.push(note.clone());
-            }
+        for fold in &self.folds {
+            notes.extend(fold.notes().iter().map(|note| format!("inner fold {}: {note}", fold.name())));
         }
         notes.extend(request.clock_remark());
         if best.trial == 0 {
