@@ -1,12 +1,13 @@
 //! `cargo xtask`: the workspace's own commands, and a front door to the `stakeout` binary.
 //!
-//! `ci`, `tidy` and `bench` are handled here; every other word is forwarded verbatim to `stakeout`, built in release
+//! `ci`, `tidy`, `bench` and `verify-exports` are handled here; every other word is forwarded verbatim to `stakeout`, built in release
 //! mode. There are no dependencies, so that this starts in a second on a fresh clone.
 
 mod bench;
 mod ci;
 mod forward;
 mod tidy;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ cargo xtask <command>
   ci               everything that gates a change: fmt, tidy, clippy, tests, docs, benches compiled
   tidy             the workspace's invariants (docs/architecture.md)
   bench [ARGS]     the criterion benches; `bench --peers VENV NAME ARGS` runs a peer beside ours and prints ratios
+  verify-exports   exported models in onnxruntime, XGBoost and safetensors, from a Python environment made for it
+                   below the target folder (docs/interchange.md); needs python3 and a package registry
   <anything else>  forwarded to the stakeout binary, built in release mode:
                    cargo xtask train --model gru --split host
                    cargo xtask --help-stakeout
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
         ["bench", rest @ ..] => bench::run(rest),
+        ["verify-exports", rest @ ..] => verify::run(rest),
         ["--help-stakeout"] => forward::run(&["--help".into()]),
         _ => forward::run(&arguments),
     }

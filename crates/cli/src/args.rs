@@ -50,12 +50,14 @@ pub(crate) enum Command {
     Eval(Eval),
     Predict(Predict),
     Tune(Tune),
+    Export(Export),
     Completions(Completions),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Import {
     Table(ImportTable),
+    Xgboost(ImportXgboost),
 }
 
 /// Import columnar tables (parquet, CSV) as described by a mapping
@@ -77,6 +79,25 @@ pub(crate) struct ImportTable {
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub(crate) offset_seconds: Option<f64>,
     /// Replace a store that is there already
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Turn an XGBoost model (JSON) into a checkpoint of `gbt`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Features are found by their names: `stakeout.inputs` of an export, or <channel>.<statistic>. See docs/interchange.md.\n\nExample:\n  stakeout import xgboost booster.json booster.stk --schema runs/gbt-host-realistic-1-0a1b2c3d\n  stakeout predict booster.stk stores/other"
+)]
+pub(crate) struct ImportXgboost {
+    /// The model, as `Booster.save_model(\"model.json\")` writes it
+    pub(crate) model: PathBuf,
+    /// The checkpoint to make
+    pub(crate) out: PathBuf,
+    /// A run or a checkpoint whose schema the model is for (default: the one that an export carries, else the built-in
+    /// channels)
+    #[arg(long, value_name = "RUN|CHECKPOINT")]
+    pub(crate) schema: Option<PathBuf>,
+    /// Replace a file that is there already
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -245,7 +266,8 @@ pub(crate) struct Eval {
     after_help = "Example:\n  stakeout predict runs/gru-host-realistic-1-0a1b2c3d stores/other > predictions.jsonl"
 )]
 pub(crate) struct Predict {
-    /// The run directory
+    /// The run directory, or a checkpoint
+    #[arg(value_name = "RUN|CHECKPOINT")]
     pub(crate) run: PathBuf,
     /// The store
     pub(crate) store: PathBuf,
@@ -286,6 +308,35 @@ pub(crate) struct Tune {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) what: What,
+}
+
+/// Write a trained model as a file of another program: ONNX, safetensors or XGBoost
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What each format holds, and which models have it: docs/interchange.md.\n\nExamples:\n  stakeout export runs/gru-host-realistic-1-0a1b2c3d --to onnx\n  stakeout export runs/gbt-host-realistic-1-0a1b2c3d --to xgboost --out booster.json --cases 64"
+)]
+pub(crate) struct Export {
+    /// The run directory, or a checkpoint
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    pub(crate) from: PathBuf,
+    /// The format: onnx, safetensors or xgboost
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) to: String,
+    /// The file to write (default: model.<format> in the run directory, or beside the checkpoint)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// The host whose scaler goes into the file, where the scaler is host-clean
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Also write FILE.cases.json: N raw windows, gaps and short ones among them, with this program's probabilities
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) cases: Option<u32>,
+    /// The store that those windows come from (default: the run's own)
+    #[arg(long, value_name = "STORE", requires = "cases")]
+    pub(crate) store: Option<PathBuf>,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// Print shell completions

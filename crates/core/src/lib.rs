@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod class;
 pub mod confusion;
 mod error;
+pub mod export;
 pub mod files;
 pub mod index;
 pub mod model;
@@ -38,6 +39,7 @@ pub use checkpoint::{Checkpoint, CheckpointHeader};
 pub use class::ClassList;
 pub use confusion::Confusion;
 pub use error::CoreError;
+pub use export::{ExportContext, ExportFormat};
 pub use index::{EpisodeRef, SampleIndex, Side, WindowKey};
 pub use model::{
     Attribution, BaseModel, Device, EpochRecord, Estimator, FitContext, FitObserver, Labelled, ModelError, ModelKind,

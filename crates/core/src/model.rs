@@ -7,7 +7,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Batch, CoreError, Geometry, InputKind, Windows};
+use crate::{Batch, CoreError, ExportContext, ExportFormat, Geometry, InputKind, Windows};
 
 /// Class probabilities, one row a window (windows × classes).
 pub type Scores = Array2<f32>;
@@ -133,6 +133,14 @@ pub enum ModelError {
     /// Stored weights or a stored state do not belong to this configuration.
     #[error("stored weights: {0}")]
     Weights(String),
+    /// A file of another program is damaged or holds what this model is not, or this model what the file cannot hold.
+    #[error("{format}: {why}")]
+    Interchange {
+        /// The format.
+        format: ExportFormat,
+        /// What is wrong or cannot be said, and the way forward.
+        why: String,
+    },
     /// The observer asked to stop; the state was saved first.
     #[error("interrupted")]
     Cancelled,
@@ -365,6 +373,14 @@ pub trait BaseModel: Send + Sync {
     /// # Errors
     /// When the weights cannot be read back from the device.
     fn weights(&self) -> Result<Vec<u8>, ModelError>;
+
+    /// The model as a file of another program, where it has such a form. The same model gives the same bytes.
+    ///
+    /// # Errors
+    /// [`ModelError::Interchange`] when this model has the form, but something in or around it (`cx`) cannot be said in it.
+    fn export(&self, _format: ExportFormat, _cx: &ExportContext<'_>) -> Result<Option<Vec<u8>>, ModelError> {
+        Ok(None)
+    }
 
     /// Probabilities of all windows of a source, in order.
     ///

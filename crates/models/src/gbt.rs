@@ -8,21 +8,24 @@
 //! weight 0 counts as absent; a class without a training window keeps its column, with a small probability.
 //!
 //! In reading order: `trees::binned` (data), `objective` (loss), `grow` (one tree), `forest` (all trees, their bytes), `boost`
-//! (the loop), `state` (what an interrupted fit goes on from).
+//! (the loop), `state` (what an interrupted fit goes on from), `export` and [`xgboost`] (the forest in other
+//! programs).
 
 mod boost;
+mod export;
 mod forest;
 mod grow;
 mod objective;
 mod state;
+pub mod xgboost;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stakeout_core::model::check_batch;
 use stakeout_core::{
-    Attribution, BaseModel, Batch, Estimator, FitContext, Geometry, InputKind, Labelled, LoadContext, ModelEntry,
-    ModelError, ModelKind, Scratch,
+    Attribution, BaseModel, Batch, Estimator, ExportContext, ExportFormat, FitContext, Geometry, InputKind, Labelled,
+    LoadContext, ModelEntry, ModelError, ModelKind, Scratch,
 };
 
 use crate::config::{self, within};
@@ -192,6 +195,14 @@ impl BaseModel for Fitted {
 
     fn weights(&self) -> Result<Vec<u8>, ModelError> {
         Ok(self.forest.to_bytes())
+    }
+
+    fn export(&self, format: ExportFormat, cx: &ExportContext<'_>) -> Result<Option<Vec<u8>>, ModelError> {
+        match format {
+            ExportFormat::Onnx => export::onnx(&self.forest, cx).map(Some),
+            ExportFormat::XgBoost => xgboost::write(&self.forest, cx).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 mod bytes;
 pub mod config;
 mod draw;
+mod interchange;
 mod ridge;
 mod trees;
 mod weighted;

@@ -20,6 +20,7 @@
 //! # Ok::<(), stakeout_trainer::TrainError>(())
 //! ```
 
+pub mod cases;
 pub mod config;
 pub mod dataset;
 mod error;
@@ -30,6 +31,7 @@ pub mod rundir;
 pub mod score;
 pub mod tune;
 
+pub use cases::{Cases, cases};
 pub use config::{ClassWeights, Experiment, RunInfo, ScalerChoice, Seeds};
 pub use dataset::{Account, Dataset, Reading};
 pub use error::TrainError;

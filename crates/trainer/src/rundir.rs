@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stakeout_core::files;
+use stakeout_core::{ExportFormat, files};
 
 use crate::TrainError;
 use crate::config::Experiment;
@@ -25,6 +25,8 @@ pub const METRICS: &str = "metrics.json";
 pub const SUMMARY: &str = "summary.json";
 /// The only file with wall-clock figures.
 pub const TIMING: &str = "timing.json";
+/// What stands behind the name of an export in the name of its test vectors.
+pub const CASES_SUFFIX: &str = ".cases.json";
 const LOCK: &str = ".lock";
 const TAKEN: &str = "it is there already: continue it with --resume, start over with --force, or choose another --out";
 
@@ -146,7 +148,10 @@ fn folders(path: &Path, prefix: &str) -> Result<Vec<PathBuf>, TrainError> {
 fn clear_cell(path: &Path) -> Result<(), TrainError> {
     remove_leftovers(path)?;
     // The result goes first and the settings last: a half-removed run looks neither finished nor foreign.
-    for name in [METRICS, SUMMARY, CHECKPOINT, PREDICTIONS, TIMING, "history.jsonl", "state.stk", EXPERIMENT] {
+    let own = [METRICS, SUMMARY, CHECKPOINT, PREDICTIONS, TIMING, "history.jsonl", "state.stk", EXPERIMENT];
+    let exports = ExportFormat::ALL.map(ExportFormat::file_name).into_iter();
+    let exports = exports.flat_map(|name| [name.to_owned(), format!("{name}{CASES_SUFFIX}")]);
+    for name in exports.chain(own.map(String::from)) {
         let file = path.join(name);
         match fs::remove_file(&file) {
             Ok(()) => {}
@@ -179,6 +184,29 @@ pub fn default_name(model: &str, experiment: &Experiment, model_config: &serde_j
     let hash = blake3::hash((settings_digest(model, experiment, model_config) + data).as_bytes()).to_hex();
     let plain = |name: &str| name.replace('/', "_");
     format!("{}-{}-{}-{}-{}", plain(model), plain(&experiment.recipe), experiment.view, seeds.join("+"), &hash[..8])
+}
+
+/// The checkpoint of a run directory of one cell.
+///
+/// # Errors
+/// [`TrainError::Run`] for a directory that is none, holds many cells or was not finished.
+pub fn checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
+    let file = path.join(CHECKPOINT);
+    if file.exists() {
+        return Ok(file);
+    }
+    let experiment = read_experiment(path)?;
+    let fold = fs::read_dir(path).ok().and_then(|mut entries| {
+        entries.find_map(|e| e.ok().filter(|e| e.file_name().to_string_lossy().starts_with("fold-")))
+    });
+    let why = match fold {
+        Some(fold) => format!(
+            "it holds many folds: name one, as {}",
+            fold.path().join(format!("seed-{}", experiment.seed.list().first().unwrap_or(&1))).display()
+        ),
+        None => format!("there is no {CHECKPOINT}: the run was not finished, continue it with --resume"),
+    };
+    Err(TrainError::run(path, why))
 }
 
 /// Writes a value as indented JSON, atomically.

@@ -17,7 +17,7 @@ use stakeout_telemetry::Store;
 
 use crate::dataset::{calibration_windows, sweep};
 use crate::fit::{host_clean, hosts, score};
-use crate::rundir::{self, CHECKPOINT, METRICS};
+use crate::rundir::{self, METRICS};
 use crate::{Account, CellResult, Dataset, Experiment, Progress, Reading, TrainError};
 
 /// A stored run: one cell with its model.
@@ -39,19 +39,8 @@ impl StoredRun {
     /// [`TrainError::Run`] for a directory that is none or holds many cells; errors of the checkpoint.
     pub fn open(path: &Path, registry: &ModelRegistry, device: Device) -> Result<Self, TrainError> {
         let experiment = rundir::read_experiment(path)?;
-        if !path.join(CHECKPOINT).exists() {
-            let why = match std::fs::read_dir(path).ok().and_then(|mut entries| {
-                entries.find_map(|e| e.ok().filter(|e| e.file_name().to_string_lossy().starts_with("fold-")))
-            }) {
-                Some(fold) => format!(
-                    "it holds many folds: name one, as {}",
-                    fold.path().join(format!("seed-{}", experiment.seed.list().first().unwrap_or(&1))).display()
-                ),
-                None => format!("there is no {CHECKPOINT}: the run was not finished, continue it with --resume"),
-            };
-            return Err(TrainError::run(path, why));
-        }
-        let (header, model) = Checkpoint::load(&path.join(CHECKPOINT), registry, device)?;
+        let checkpoint = rundir::checkpoint(path)?;
+        let (header, model) = Checkpoint::load(&checkpoint, registry, device)?;
         if !path.join(METRICS).exists() {
             return Err(TrainError::run(path, format!("there is no {METRICS}: it was not finished, use --resume")));
         }
@@ -165,6 +154,31 @@ impl StoredRun {
         let train: &TrainSide = &self.result.train;
         Ok(stakeout_eval::metrics(&predictions, train, &plan)?)
     }
+}
+
+/// A fitted model with what it may be fed: of a run, or a checkpoint alone.
+pub struct StoredModel {
+    /// What the model was made from and may be fed.
+    pub header: CheckpointHeader,
+    /// The model.
+    pub model: Box<dyn BaseModel>,
+    /// Whether degraded episodes are read too, as the run did.
+    pub degraded: bool,
+}
+
+impl StoredModel {
+    /// Opens the directory of one cell, or a checkpoint.
+    ///
+    /// # Errors
+    /// As [`StoredRun::open`].
+    pub fn open(path: &Path, registry: &ModelRegistry, device: Device) -> Result<Self, TrainError> {
+        if path.is_dir() {
+            let StoredRun { experiment, header, model, .. } = StoredRun::open(path, registry, device)?;
+            return Ok(Self { header, model, degraded: experiment.degraded });
+        }
+        let (header, model) = Checkpoint::load(path, registry, device)?;
+        Ok(Self { header, model, degraded: false })
+    }
 
     /// Probabilities of every window of a store, labelled or not, episode by episode; what was read is accounted for.
     ///
@@ -179,7 +193,7 @@ impl StoredRun {
     ) -> Result<Account, TrainError> {
         let store = Store::open(store)?;
         let schema = crate::dataset::schema_as(&store, &self.header.schema)?;
-        let (inputs, degraded) = (self.inputs(), self.experiment.degraded);
+        let (inputs, degraded) = (Inputs::of(self.model.input()), self.degraded);
         let own;
         let scaler = match &self.header.scaler {
             Scaler::HostClean(_) => {
@@ -253,7 +267,7 @@ pub struct WindowPrediction<'a> {
     pub simulated: bool,
 }
 
-fn table(
+pub(crate) fn table(
     schema: &stakeout_core::Schema,
     kind: InputKind,
     summary: Vec<f32>,

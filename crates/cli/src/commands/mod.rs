@@ -5,7 +5,9 @@ mod channels;
 mod completions;
 mod config;
 mod eval;
+mod export;
 mod import;
+mod import_xgboost;
 mod models;
 mod predict;
 mod replace;
@@ -25,6 +27,7 @@ use crate::{Context, Exit};
 pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
     match command {
         Command::Import(Import::Table(args)) => import::run(&args, context),
+        Command::Import(Import::Xgboost(args)) => import_xgboost::run(&args, context),
         Command::Simulate(args) => simulate::run(&args, context),
         Command::Validate(args) => validate::run(&args, context),
         Command::Channels(args) => channels::run(&args, context),
@@ -35,6 +38,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Eval(args) => eval::run(&args, context),
         Command::Predict(args) => predict::run(&args, context),
         Command::Tune(args) => tune::run(&args, context),
+        Command::Export(args) => export::run(&args, context),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -3,13 +3,13 @@
 use std::io::{BufWriter, Write, stdout};
 
 use stakeout_trainer::TrainError;
-use stakeout_trainer::score::StoredRun;
+use stakeout_trainer::score::StoredModel;
 
 use crate::args::Predict;
 use crate::{Context, Exit, interrupt};
 
 pub(crate) fn run(args: &Predict, context: &Context) -> anyhow::Result<Exit> {
-    let stored = StoredRun::open(&args.run, &context.models, args.device.parse()?)?;
+    let stored = StoredModel::open(&args.run, &context.models, args.device.parse()?)?;
     if stored.header.simulated {
         context.progress.say(stakeout_eval::render::SIMULATED);
     }

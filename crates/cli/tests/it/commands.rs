@@ -15,9 +15,10 @@ fn help_of_every_command_has_an_example() {
         "eval",
         "predict",
         "tune",
+        "export",
         "completions",
     ];
-    for words in commands.iter().map(|c| vec![*c]).chain([vec!["import", "table"]]) {
+    for words in commands.iter().map(|c| vec![*c]).chain([vec!["import", "table"], vec!["import", "xgboost"]]) {
         let help = stakeout(words.iter().copied().chain(["--help"]));
         assert!(help.status.success());
         assert!(stdout(&help).contains("Example"), "{words:?}");

@@ -43,6 +43,11 @@ impl Forest {
         self.base.len()
     }
 
+    /// Margin of each class before the first tree.
+    pub(super) fn base(&self) -> &[f32] {
+        &self.base
+    }
+
     pub(super) fn trees(&self) -> impl Iterator<Item = &[Node]> {
         self.trees.iter()
     }
@@ -119,7 +124,7 @@ impl Forest {
 }
 
 /// Whether a margin can be added up; false for NaN.
-fn usable(margin: f32) -> bool {
+pub(super) fn usable(margin: f32) -> bool {
     margin.abs() <= LIMIT
 }
 

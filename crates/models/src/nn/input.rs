@@ -5,7 +5,7 @@ use stakeout_core::{Batch, Geometry, InputKind, ModelError};
 
 /// Standardised values are held within this many deviations: a shifted host must not drive a net to where it was
 /// never trained.
-const LIMIT: f32 = 10.0;
+pub(super) const LIMIT: f32 = 10.0;
 
 /// A batch on a device.
 pub(crate) struct Input {

@@ -8,7 +8,8 @@
 //! depend on the batch alone, and their gradients are added in order.
 //!
 //! In reading order: `mlp`, `cnn`, `gru` and `lstm` (with `recurrent`), `transformer` (the nets), `estimator`, `train`,
-//! `model`, then the parts: `input`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`.
+//! `model`, then the parts: `input`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`, and `export`
+//! (fitted nets in other programs; each net's own part stands in its `graph`).
 
 mod augment;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod checks;
 mod cnn;
 mod config;
 mod estimator;
+mod export;
 mod gru;
 mod input;
 mod lstm;
@@ -39,8 +41,11 @@ use stakeout_core::ModelEntry;
 pub use config::TrainConfig;
 
 use estimator::entry;
+use export::{GraphInput, NamedWeights};
 use input::Input;
 use weights::{Tensors, WeightSpec};
+
+use crate::interchange::graph::{Graph, Value};
 
 /// The registry entries of all nets.
 pub fn entries() -> [ModelEntry; 5] {
@@ -63,6 +68,11 @@ pub(crate) trait Net: Send + Sync {
     /// Products and sums along a dimension are the same on any number of threads; a plain `sum` or `mean` over four
     /// million numbers or more is not, on the default device.
     fn forward(&self, weights: &Tensors, input: &Input, pass: &mut Pass) -> Output;
+
+    /// The same as after training, as nodes of an exported graph, up to the logits; `None` where it cannot be said so.
+    fn graph(&self, _graph: &mut Graph, _input: &GraphInput, _weights: &NamedWeights<'_>) -> Option<Value> {
+        None
+    }
 }
 
 /// What a net makes of a batch.

@@ -3,9 +3,11 @@
 use burn::tensor::Device;
 use ndarray::Array2;
 use stakeout_core::{
-    BaseModel, Batch, Geometry, InputKind, LoadContext, ModelError, ModelKind, Scratch, model::check_batch,
+    BaseModel, Batch, ExportContext, ExportFormat, Geometry, InputKind, LoadContext, ModelError, ModelKind, Scratch,
+    model::check_batch,
 };
 
+use super::export::{self, NamedWeights};
 use super::input::Input;
 use super::weights::{self, Tensors, WeightSpec};
 use super::{Net, Output, Pass};
@@ -130,6 +132,11 @@ impl BaseModel for FittedNet {
 
     fn weights(&self) -> Result<Vec<u8>, ModelError> {
         Ok(weights::to_bytes(&self.specs, &self.values))
+    }
+
+    fn export(&self, format: ExportFormat, cx: &ExportContext<'_>) -> Result<Option<Vec<u8>>, ModelError> {
+        let weights = NamedWeights { specs: &self.specs, values: &self.values };
+        export::export(self.net.as_ref(), &weights, format, cx)
     }
 }
 

@@ -40,6 +40,14 @@ impl Node {
         };
     }
 
+    /// The same node with the inputs elsewhere: `columns[input]`.
+    pub(crate) fn with_columns(&self, columns: &[u32]) -> Self {
+        if self.is_leaf() {
+            return *self;
+        }
+        Self { column: columns[self.column()] | self.column & MISSING_LEFT, ..*self }
+    }
+
     pub(crate) fn is_leaf(&self) -> bool {
         self.left == 0
     }

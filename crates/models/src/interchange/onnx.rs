@@ -1,0 +1,67 @@
+//! What every exported graph has: raw windows as its input, scaled inside, and class probabilities as its output.
+
+use stakeout_core::{ExportContext, ExportFormat, InputKind, ModelError};
+
+use super::facts;
+use super::graph::{Graph, Size, Value};
+use super::proto::{Attribute, FLOAT, INT64};
+
+/// Raw windows: `[windows, channels, steps]` or `[windows, features]`, NaN where nothing was observed.
+pub(crate) const VALUES: &str = "values";
+/// Own steps of each window, `[windows]`; graphs of summaries have no such input.
+pub(crate) const LENGTHS: &str = "lengths";
+/// Class probabilities: `[windows, classes]`.
+pub(crate) const PROBABILITIES: &str = "probabilities";
+
+const ABOUT: &str = "Input `values`: raw windows, NaN where nothing was observed; filling, scaling and masking are part \
+of the graph. Input `lengths` (graphs over time steps): how many leading steps of each window are its own; the others are \
+padding. Output `probabilities`: one column a class, in the order of the metadata `stakeout.classes`; `stakeout.inputs` \
+names the rows of the input.";
+
+/// Raw windows as a graph takes them.
+pub(crate) struct Raw {
+    /// Scaled values, gaps still NaN: `[windows, channels, steps]` or `[windows, features]`.
+    pub(crate) scaled: Value,
+    /// `[windows]`, of a tensor.
+    pub(crate) lengths: Option<Value>,
+}
+
+/// The graph's inputs, scaled as the program scales them: the same two operations in single precision.
+pub(crate) fn raw(graph: &mut Graph, cx: &ExportContext<'_>) -> Raw {
+    let geometry = cx.header.schema.geometry();
+    let (shape, moments, lengths) = match cx.header.input {
+        InputKind::Summary => (vec![Size::Batch, Size::Fixed(geometry.features)], vec![1, geometry.features], None),
+        InputKind::Tensor => (
+            vec![Size::Batch, Size::Fixed(geometry.channels), Size::Fixed(geometry.steps)],
+            vec![1, geometry.channels, 1],
+            Some(()),
+        ),
+    };
+    let values = graph.input(VALUES, FLOAT, &shape);
+    let lengths = lengths.map(|()| graph.input(LENGTHS, INT64, &[Size::Batch]));
+    let scaled = match cx.moments {
+        None => values,
+        Some(of) => {
+            let (mean, deviation) = (graph.floats(&moments, &of.mean), graph.floats(&moments, &of.deviation));
+            let centred = graph.sub(&values, &mean);
+            graph.div(&centred, &deviation)
+        }
+    };
+    Raw { scaled, lengths }
+}
+
+/// Ends a graph whose last value is unnormalised log probabilities, `[windows, classes]`.
+pub(crate) fn from_logits(mut graph: Graph, logits: &Value, cx: &ExportContext<'_>) -> Result<Vec<u8>, ModelError> {
+    let probabilities = graph.op("Softmax", &[logits], vec![Attribute::int("axis", -1)]);
+    let classes = cx.header.schema.geometry().classes;
+    graph.output(PROBABILITIES, &probabilities, FLOAT, &[Size::Batch, Size::Fixed(classes)]);
+    let bytes = graph.into_bytes(cx.header.kind.as_str(), ABOUT, facts(cx));
+    if bytes.len() > LARGEST {
+        let why = format!("the graph takes {} bytes, a file of this format holds at most 2 GiB", bytes.len());
+        return Err(ModelError::Interchange { format: ExportFormat::Onnx, why });
+    }
+    Ok(bytes)
+}
+
+/// A protocol buffer holds less than 2 GiB.
+const LARGEST: usize = i32::MAX as usize;
