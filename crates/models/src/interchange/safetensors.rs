@@ -18,7 +18,7 @@ pub(crate) struct Array<'a> {
 
 /// The file: the arrays, then `scaler.mean` and `scaler.deviation` where inputs are scaled; what the model is stands in
 /// the metadata.
-pub(crate) fn file(mut arrays: Vec<Array<'_>>, cx: &ExportContext<'_>) -> Vec<u8> {
+pub(crate) fn file<'a>(mut arrays: Vec<Array<'a>>, cx: &ExportContext<'a>) -> Vec<u8> {
     if let Some(moments) = cx.moments {
         for (name, values) in [("scaler.mean", &moments.mean), ("scaler.deviation", &moments.deviation)] {
             arrays.push(Array { name: name.into(), shape: vec![values.len()], values });

@@ -95,7 +95,7 @@ proptest! {
         let header = header(classes, if scaled { Scaler::Global(moments.clone()) } else { Scaler::None });
         let bytes = write(&original, &ExportContext::new(&header, None).unwrap()).unwrap();
         let read = XgbModel::read(&bytes).unwrap();
-        prop_assert_eq!(read.schema().unwrap().as_ref(), Some(&header.schema));
+        prop_assert_eq!(read.schema().unwrap(), Some(header.schema.clone()));
         let again = forest(&read.into_checkpoint(&header.schema).unwrap());
         for row in values.chunks_exact(6) {
             let raw: Vec<f32> = row.iter().map(|value| value.map_or(f32::NAN, |v| v as f32 / 1e3)).collect();
