@@ -10,8 +10,10 @@
 //! Guarantees: the same probabilities in any batch, bit for bit; the same bytes for any number of threads and any seed; a
 //! window of weight 0 counts as absent; a class without a training window keeps its column, with a small probability.
 //!
-//! In reading order: `standard` (inputs), `objective` (loss), `minimise` (the loop, its state).
+//! In reading order: `standard` (inputs), `objective` (loss), `minimise` (the loop, its state), `graph` (the model in
+//! other programs).
 
+mod graph;
 mod minimise;
 mod objective;
 mod standard;
@@ -21,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stakeout_core::model::check_batch;
 use stakeout_core::{
-    Attribution, BaseModel, Batch, Estimator, FitContext, Geometry, InputKind, Labelled, LoadContext, ModelEntry,
-    ModelError, ModelKind, Scratch,
+    Attribution, BaseModel, Batch, Estimator, ExportContext, ExportFormat, FitContext, Geometry, InputKind, Labelled,
+    LoadContext, ModelEntry, ModelError, ModelKind, Scratch,
 };
 
 use crate::bytes::Reader;
@@ -191,6 +193,10 @@ impl BaseModel for Fitted {
         self.standard.write(&mut bytes);
         bytes.extend(self.parameters.iter().flat_map(|p| (*p as f32).to_le_bytes()));
         Ok(bytes)
+    }
+
+    fn export(&self, format: ExportFormat, cx: &ExportContext<'_>) -> Result<Option<Vec<u8>>, ModelError> {
+        if format == ExportFormat::Onnx { graph::build(self, cx).map(Some) } else { Ok(None) }
     }
 }
 

@@ -6,8 +6,8 @@
 use prost::Message;
 
 use super::proto::{
-    Attribute, Dimension, FLOAT, GraphMessage, INT64, Model, Node, OperatorSet, Shape, StringPair, TensorMessage,
-    TensorType, TypeMessage, ValueInfo,
+    Attribute, DOUBLE, Dimension, FLOAT, GraphMessage, INT64, Model, Node, OperatorSet, Shape, StringPair,
+    TensorMessage, TensorType, TypeMessage, ValueInfo,
 };
 
 const IR_VERSION: i64 = 8;
@@ -50,6 +50,11 @@ impl Graph {
     /// Constant numbers, row-major.
     pub(crate) fn floats(&mut self, shape: &[usize], values: &[f32]) -> Value {
         self.constant(FLOAT, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    /// Constant numbers in double precision, row-major.
+    pub(crate) fn doubles(&mut self, shape: &[usize], values: &[f64]) -> Value {
+        self.constant(DOUBLE, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
     /// A constant number.
@@ -183,6 +188,23 @@ impl Graph {
     pub(crate) fn sum(&mut self, value: &Value, axis: i64, keep: bool) -> Value {
         let axes = self.ints(&[axis]);
         self.op("ReduceSum", &[value, &axes], vec![Attribute::int("keepdims", keep.into())])
+    }
+
+    /// Where a value is a finite number: false for NaN too, which no comparison holds for.
+    pub(crate) fn finite(&mut self, values: &Value) -> Value {
+        let size = self.op("Abs", &[values], Vec::new());
+        let largest = self.scalar(f32::MAX);
+        self.op("LessOrEqual", &[&size, &largest], Vec::new())
+    }
+
+    /// Shares that sum to 1 over the last dimension.
+    pub(crate) fn softmax(&mut self, value: &Value) -> Value {
+        self.op("Softmax", &[value], vec![Attribute::int("axis", -1)])
+    }
+
+    /// What is positive, else 0.
+    pub(crate) fn relu(&mut self, value: &Value) -> Value {
+        self.op("Relu", &[value], Vec::new())
     }
 
     /// The positions `from..to` along a dimension.

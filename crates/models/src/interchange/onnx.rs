@@ -4,7 +4,7 @@ use stakeout_core::{ExportContext, ExportFormat, InputKind, ModelError};
 
 use super::facts;
 use super::graph::{Graph, Size, Value};
-use super::proto::{Attribute, FLOAT, INT64};
+use super::proto::{FLOAT, INT64};
 
 /// Raw windows: `[windows, channels, steps]` or `[windows, features]`, NaN where nothing was observed.
 pub(crate) const VALUES: &str = "values";
@@ -24,6 +24,20 @@ pub(crate) struct Raw {
     pub(crate) scaled: Value,
     /// `[windows]`, of a tensor.
     pub(crate) lengths: Option<Value>,
+}
+
+impl Raw {
+    /// Scaled values as one row a window, whatever the input; what padding holds becomes NaN.
+    pub(crate) fn rows(&self, graph: &mut Graph, cx: &ExportContext<'_>) -> Value {
+        let Some(lengths) = &self.lengths else { return self.scaled.clone() };
+        let geometry = cx.header.schema.geometry();
+        let times: Vec<i64> = (0..geometry.steps as i64).collect();
+        let (times, lengths) = (graph.ints(&times), graph.reshape(lengths, &[-1, 1, 1]));
+        let own = graph.op("Less", &[&times, &lengths], Vec::new());
+        let gap = graph.scalar(f32::NAN);
+        let values = graph.choose(&own, &self.scaled, &gap);
+        graph.reshape(&values, &[-1, (geometry.channels * geometry.steps) as i64])
+    }
 }
 
 /// The graph's inputs, scaled as the program scales them: the same two operations in single precision.
@@ -52,9 +66,18 @@ pub(crate) fn raw(graph: &mut Graph, cx: &ExportContext<'_>) -> Raw {
 
 /// Ends a graph whose last value is unnormalised log probabilities, `[windows, classes]`.
 pub(crate) fn from_logits(mut graph: Graph, logits: &Value, cx: &ExportContext<'_>) -> Result<Vec<u8>, ModelError> {
-    let probabilities = graph.op("Softmax", &[logits], vec![Attribute::int("axis", -1)]);
+    let probabilities = graph.softmax(logits);
+    from_probabilities(graph, &probabilities, cx)
+}
+
+/// Ends a graph whose last value is class probabilities, `[windows, classes]`.
+pub(crate) fn from_probabilities(
+    mut graph: Graph,
+    probabilities: &Value,
+    cx: &ExportContext<'_>,
+) -> Result<Vec<u8>, ModelError> {
     let classes = cx.header.schema.geometry().classes;
-    graph.output(PROBABILITIES, &probabilities, FLOAT, &[Size::Batch, Size::Fixed(classes)]);
+    graph.output(PROBABILITIES, probabilities, FLOAT, &[Size::Batch, Size::Fixed(classes)]);
     let bytes = graph.into_bytes(cx.header.kind.as_str(), ABOUT, facts(cx));
     if bytes.len() > LARGEST {
         let why = format!("the graph takes {} bytes, a file of this format holds at most 2 GiB", bytes.len());

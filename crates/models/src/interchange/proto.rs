@@ -10,6 +10,8 @@ pub(crate) const FLOAT: i32 = 1;
 pub(crate) const INT32: i32 = 6;
 /// `TensorProto.DataType.INT64`
 pub(crate) const INT64: i32 = 7;
+/// `TensorProto.DataType.DOUBLE`
+pub(crate) const DOUBLE: i32 = 11;
 
 /// A file.
 #[derive(Clone, PartialEq, Message)]
@@ -159,11 +161,6 @@ pub(crate) struct Dimension {
 impl Attribute {
     fn new(name: &str, r#type: i32) -> Self {
         Self { name: name.into(), r#type: Some(r#type), ..Self::default() }
-    }
-
-    /// A number with a fraction.
-    pub(crate) fn float(name: &str, value: f32) -> Self {
-        Self { f: Some(value), ..Self::new(name, 1) }
     }
 
     /// A whole number.

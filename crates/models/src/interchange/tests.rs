@@ -31,7 +31,7 @@ fn described(value: &ValueInfo) -> (String, i32, Vec<i64>) {
 
 #[test]
 fn a_graph_takes_raw_windows_and_gives_probabilities_and_every_value_is_made_before_it_is_used() {
-    for kind in ["gbt", "gru"] {
+    for kind in ["gbt", "gru", "logistic", "tree", "forest", "extra-trees"] {
         let (header, bytes) = export(kind, ExportFormat::Onnx);
         let model = Model::decode(bytes.unwrap().as_slice()).unwrap();
         assert_eq!(model.ir_version, Some(8));
@@ -54,7 +54,7 @@ fn a_graph_takes_raw_windows_and_gives_probabilities_and_every_value_is_made_bef
 
         let mut known: BTreeSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
         for constant in &graph.initializer {
-            let size = if constant.data_type == Some(FLOAT) { 4 } else { 8 };
+            let size = if constant.data_type == Some(FLOAT) { 4 } else { 8 }; // whole numbers and doubles
             let bytes = constant.raw_data.as_ref().unwrap().len() as i64;
             assert_eq!(constant.dims.iter().product::<i64>() * size, bytes, "{}", constant.name);
             assert!(known.insert(&constant.name), "{} is made twice", constant.name);

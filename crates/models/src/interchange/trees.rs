@@ -2,10 +2,11 @@
 
 use super::graph::{Graph, Value};
 use super::proto::Attribute;
+use crate::trees::node::Node;
 
 /// A node of a tree, as the graph's operator sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum TreeNode {
+pub(crate) enum TreeNode<'a> {
     /// Compares an input: values at or below the threshold go to `left`, greater ones to `right`, missing ones (NaN) to
     /// `left` if `missing_left`.
     Split {
@@ -20,14 +21,27 @@ pub(crate) enum TreeNode {
         /// Position in the tree.
         right: usize,
     },
-    /// Adds to an output.
-    Leaf {
-        /// What is added.
-        value: f32,
-    },
+    /// Adds to the outputs, from the tree's first on.
+    Leaf(&'a [f32]),
 }
 
-/// Trees that add up, each to one output.
+impl<'a> TreeNode<'a> {
+    /// A node of this crate's trees, which adds `adds` if it is a leaf.
+    pub(crate) fn of(node: &Node, adds: &'a [f32]) -> Self {
+        if node.is_leaf() {
+            return Self::Leaf(adds);
+        }
+        Self::Split {
+            input: node.column(),
+            threshold: node.threshold(),
+            missing_left: node.missing_left(),
+            left: node.left(),
+            right: node.left() + 1,
+        }
+    }
+}
+
+/// Trees that add up.
 #[derive(Debug, Default)]
 pub(crate) struct Trees {
     trees: i64,
@@ -46,8 +60,8 @@ pub(crate) struct Trees {
 }
 
 impl Trees {
-    /// Appends a tree, the root first.
-    pub(crate) fn push(&mut self, output: usize, nodes: impl IntoIterator<Item = TreeNode>) {
+    /// Appends a tree, the root first, whose leaves add to the outputs from `first` on.
+    pub(crate) fn push<'a>(&mut self, first: usize, nodes: impl IntoIterator<Item = TreeNode<'a>>) {
         for (id, node) in nodes.into_iter().enumerate() {
             self.tree_ids.push(self.trees);
             self.node_ids.push(id as i64);
@@ -55,11 +69,13 @@ impl Trees {
                 TreeNode::Split { input, threshold, missing_left, left, right } => {
                     ("BRANCH_LEQ", input, threshold, left, right, missing_left)
                 }
-                TreeNode::Leaf { value } => {
-                    self.leaf_trees.push(self.trees);
-                    self.leaf_nodes.push(id as i64);
-                    self.leaf_outputs.push(output as i64);
-                    self.leaf_values.push(value);
+                TreeNode::Leaf(adds) => {
+                    for (output, value) in (first..).zip(adds) {
+                        self.leaf_trees.push(self.trees);
+                        self.leaf_nodes.push(id as i64);
+                        self.leaf_outputs.push(output as i64);
+                        self.leaf_values.push(*value);
+                    }
                     ("LEAF", 0, 0.0, 0, 0, false)
                 }
             };

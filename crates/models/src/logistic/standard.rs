@@ -6,18 +6,18 @@ use crate::bytes::Reader;
 use crate::trees::binned::each_block;
 
 /// Standardised values are held within this many deviations: what lies further out says no more.
-const LIMIT: f64 = 10.0;
+pub(super) const LIMIT: f64 = 10.0;
 /// A deviation of less than this share of the mean is none.
 const ROUNDING: f64 = 1e-7;
 
 /// Mean and deviation of each input, and the inputs that were missing somewhere.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Standard {
-    means: Vec<f32>,
+    pub(super) means: Vec<f32>,
     /// One over the deviation; 0 for an input with a single value.
-    scales: Vec<f32>,
+    pub(super) scales: Vec<f32>,
     /// Inputs with an indicator, ascending.
-    indicators: Vec<u32>,
+    pub(super) indicators: Vec<u32>,
 }
 
 impl Standard {

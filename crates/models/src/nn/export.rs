@@ -35,6 +35,14 @@ pub(super) fn export(
     }
 }
 
+/// A dense layer over the last dimension, with the weights `<name>.w` and `<name>.b`.
+pub(crate) fn dense(graph: &mut Graph, weights: &NamedWeights<'_>, name: &str, x: &Value) -> Value {
+    let w = weights.constant(graph, &format!("{name}.w"));
+    let b = weights.constant(graph, &format!("{name}.b"));
+    let product = graph.matmul(x, &w);
+    graph.add(&product, &b)
+}
+
 /// The weights of a net by name.
 pub(crate) struct NamedWeights<'a> {
     pub(super) specs: &'a [WeightSpec],
@@ -91,11 +99,11 @@ impl GraphInput {
     }
 
     fn summary(graph: &mut Graph, raw: &Raw) -> Self {
-        let present = finite(graph, &raw.scaled);
+        let present = graph.finite(&raw.scaled);
         let zero = graph.scalar(0.0);
         let filled = graph.choose(&present, &raw.scaled, &zero);
         let filled = clamp(graph, &filled);
-        let missing = negate(graph, &present);
+        let missing = graph.op("Not", &[&present], Vec::new());
         let missing = graph.cast(&missing, FLOAT);
         let values = graph.concat(&[&filled, &missing], 1);
         let values = graph.unsqueeze(&values, 1);
@@ -117,7 +125,7 @@ impl GraphInput {
         let lengths = graph.cast(given, FLOAT);
         let lengths = graph.reshape(&lengths, &[-1, 1, 1]);
         let own = graph.op("Less", &[&times, &lengths], Vec::new());
-        let finite = finite(graph, &raw.scaled);
+        let finite = graph.finite(&raw.scaled);
         let present = graph.op("And", &[&finite, &own], Vec::new());
 
         let filled = fill_forward(graph, &raw.scaled, &present, &times, steps);
@@ -162,17 +170,6 @@ impl GraphInput {
         let own = graph.unsqueeze(&self.own, 2);
         graph.mul(series, &own)
     }
-}
-
-/// Where a value is a finite number: false for NaN too, which no comparison holds for.
-fn finite(graph: &mut Graph, values: &Value) -> Value {
-    let size = graph.op("Abs", &[values], Vec::new());
-    let largest = graph.scalar(f32::MAX);
-    graph.op("LessOrEqual", &[&size, &largest], Vec::new())
-}
-
-fn negate(graph: &mut Graph, condition: &Value) -> Value {
-    graph.op("Not", &[condition], Vec::new())
 }
 
 fn clamp(graph: &mut Graph, values: &Value) -> Value {

@@ -3,9 +3,15 @@
 use ndarray::Array2;
 use serde_json::Value;
 use stakeout_core::model::check_batch;
-use stakeout_core::{Attribution, BaseModel, Batch, Geometry, InputKind, LoadContext, ModelError, ModelKind, Scratch};
+use stakeout_core::{
+    Attribution, BaseModel, Batch, ExportContext, ExportFormat, Geometry, InputKind, LoadContext, ModelError,
+    ModelKind, Scratch,
+};
 
 use super::class_forest::ClassForest;
+use crate::interchange::graph::Graph;
+use crate::interchange::onnx;
+use crate::interchange::trees::{TreeNode, Trees};
 
 /// Trees with what they were fitted as.
 pub(crate) struct TreeModel {
@@ -69,5 +75,23 @@ impl BaseModel for TreeModel {
 
     fn weights(&self) -> Result<Vec<u8>, ModelError> {
         Ok(self.forest.to_bytes())
+    }
+
+    fn export(&self, format: ExportFormat, cx: &ExportContext<'_>) -> Result<Option<Vec<u8>>, ModelError> {
+        if format != ExportFormat::Onnx {
+            return Ok(None);
+        }
+        let (classes, mut trees) = (self.geometry.classes, Trees::default());
+        for (tree, says) in self.forest.trees() {
+            let nodes = tree.iter().zip(says.chunks_exact(classes));
+            trees.push(0, nodes.map(|(node, says)| TreeNode::of(node, says)));
+        }
+        let mut graph = Graph::default();
+        let raw = onnx::raw(&mut graph, cx);
+        let rows = raw.rows(&mut graph, cx);
+        let sums = trees.into_value(&mut graph, &rows, &vec![0.0; classes]);
+        let count = graph.scalar(self.forest.len() as f32);
+        let means = graph.div(&sums, &count);
+        onnx::from_probabilities(graph, &means, cx).map(Some)
     }
 }
