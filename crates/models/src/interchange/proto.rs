@@ -163,6 +163,11 @@ impl Attribute {
         Self { name: name.into(), r#type: Some(r#type), ..Self::default() }
     }
 
+    /// A number with a fraction.
+    pub(crate) fn float(name: &str, value: f32) -> Self {
+        Self { f: Some(value), ..Self::new(name, 1) }
+    }
+
     /// A whole number.
     pub(crate) fn int(name: &str, value: i64) -> Self {
         Self { i: Some(value), ..Self::new(name, 2) }

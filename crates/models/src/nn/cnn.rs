@@ -1,15 +1,19 @@
 //! `cnn`: a fully convolutional net over the steps of a window (Wang, Yan and Oates 2017): blocks of convolution, batch
 //! normalisation and rectifier, then the mean over the window's own steps.
 
+mod graph;
+
 use burn::tensor::activation::relu;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use stakeout_core::{Geometry, ModelError};
 
 use crate::config::within;
+use crate::interchange::graph::{Graph, Value};
 
 use super::config::{TrainConfig, train_defaults};
 use super::estimator::NetConfig;
+use super::export::{GraphInput, NamedWeights};
 use super::input::{self, Input};
 use super::norm::{batch_norm, batch_norm_weights};
 use super::weights::{Init, Tensors, WeightSpec};
@@ -109,6 +113,10 @@ impl Net for CnnNet {
         let hidden = input.mean(x);
         let read = pass.dropout(hidden.clone(), self.config.dropout as f32);
         Output { hidden, logits: dense(weights, "head", read) }
+    }
+
+    fn graph(&self, graph: &mut Graph, input: &GraphInput, weights: &NamedWeights<'_>) -> Option<Value> {
+        Some(graph::build(self, graph, input, weights))
     }
 }
 

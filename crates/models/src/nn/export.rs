@@ -88,6 +88,8 @@ pub(crate) struct GraphInput {
     pub(crate) lengths: Value,
     /// Own steps as whole numbers of 32 bits, as recurrent operators take them: `[windows]`.
     pub(crate) sequence_lengths: Value,
+    /// Steps of a window, its own or not.
+    pub(crate) steps: usize,
 }
 
 impl GraphInput {
@@ -114,7 +116,7 @@ impl GraphInput {
         let own = graph.add(&none, &one);
         let counts = graph.cast(&own, INT32);
         let sequence_lengths = graph.squeeze(&counts, 1);
-        Self { values, lengths: own.clone(), own, sequence_lengths }
+        Self { values, lengths: own.clone(), own, sequence_lengths, steps: 1 }
     }
 
     fn tensor(graph: &mut Graph, raw: &Raw, geometry: Geometry) -> Self {
@@ -148,6 +150,7 @@ impl GraphInput {
             own: graph.squeeze(&own_number, 1),
             lengths: graph.squeeze(&divisor, 2),
             sequence_lengths: graph.cast(given, INT32),
+            steps,
         }
     }
 

@@ -12,7 +12,7 @@ use super::Net;
 use super::config::train_defaults;
 use super::estimator::NetConfig;
 use super::input;
-use super::recurrent::{Cell, LayerWeights, Recurrent, RecurrentConfig, Steps};
+use super::recurrent::{Cell, LayerWeights, Operator, Recurrent, RecurrentConfig, Steps};
 use super::weights::Init;
 
 /// The settings of `[model.gru]`.
@@ -43,7 +43,18 @@ dropout = 0.1            # share dropped between layers and before the classifie
 }
 
 /// The gates stand side by side in the order reset, update, new.
-const CELL: Cell = Cell { name: "gru", gates: 3, biases: |_| vec![("b_ih", Init::Zero), ("b_hh", Init::Zero)], run };
+const CELL: Cell = Cell {
+    name: "gru",
+    gates: 3,
+    biases: |_| vec![("b_ih", Init::Zero), ("b_hh", Init::Zero)],
+    run,
+    operator: Operator {
+        name: "GRU",
+        gates: &[1, 0, 2],
+        biases: [Some("b_ih"), Some("b_hh")],
+        attributes: &[("linear_before_reset", 1)],
+    },
+};
 
 fn run(steps: &Steps<'_>, weights: &LayerWeights<'_>) -> Vec<Tensor<2>> {
     let [w_r, w_z, w_n] = weights.matrix("w_ih");

@@ -10,7 +10,7 @@ use super::Net;
 use super::config::train_defaults;
 use super::estimator::NetConfig;
 use super::input;
-use super::recurrent::{Cell, LayerWeights, Recurrent, RecurrentConfig, Steps};
+use super::recurrent::{Cell, LayerWeights, Operator, Recurrent, RecurrentConfig, Steps};
 use super::weights::Init;
 
 /// The settings of `[model.lstm]`.
@@ -41,7 +41,14 @@ dropout = 0.1            # share dropped between layers and before the classifie
 }
 
 /// The gates stand side by side in the order input, forget, cell, output.
-const CELL: Cell = Cell { name: "lstm", gates: 4, biases: |hidden| vec![("b", Init::OneIn(hidden, 2 * hidden))], run };
+const CELL: Cell = Cell {
+    name: "lstm",
+    gates: 4,
+    biases: |hidden| vec![("b", Init::OneIn(hidden, 2 * hidden))],
+    run,
+    // input, output, forget, cell there
+    operator: Operator { name: "LSTM", gates: &[0, 3, 1, 2], biases: [Some("b"), None], attributes: &[] },
+};
 
 fn run(steps: &Steps<'_>, weights: &LayerWeights<'_>) -> Vec<Tensor<2>> {
     let (input, held): ([_; 4], [_; 4]) = (weights.matrix("w_ih"), weights.matrix("w_hh"));

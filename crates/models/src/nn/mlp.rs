@@ -6,9 +6,11 @@ use stakeout_core::{Geometry, InputKind, ModelError};
 use burn::tensor::activation::relu;
 
 use crate::config::within;
+use crate::interchange::graph::{Graph, Value};
 
 use super::config::train_defaults;
 use super::estimator::NetConfig;
+use super::export::{self, GraphInput, NamedWeights};
 use super::input::{self, Input};
 use super::weights::{Tensors, WeightSpec};
 use super::{Net, Output, Pass, RECTIFIED, dense, dense_weights};
@@ -81,6 +83,15 @@ impl Net for MlpNet {
             x = pass.dropout(hidden.clone(), self.config.dropout as f32);
         }
         Output { hidden, logits: dense(weights, "head", x) }
+    }
+
+    fn graph(&self, graph: &mut Graph, input: &GraphInput, weights: &NamedWeights<'_>) -> Option<Value> {
+        let mut x = graph.squeeze(&input.values, 1);
+        for layer in 0..self.config.layers {
+            x = export::dense(graph, weights, &format!("mlp.{layer}"), &x);
+            x = graph.relu(&x);
+        }
+        Some(export::dense(graph, weights, "head", &x))
     }
 }
 

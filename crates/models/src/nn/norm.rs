@@ -2,11 +2,17 @@
 
 use burn::tensor::Tensor;
 
+use crate::interchange::graph::{Graph, Value};
+use crate::interchange::proto::Attribute;
+
 use super::Pass;
+use super::export::NamedWeights;
 use super::weights::{Init, Tensors, WeightSpec};
 
 /// Added to a variance before its root: a channel that hardly moves must not be blown up.
 const EPSILON: f64 = 1e-3;
+/// The same of a layer normalisation.
+const LAYER_EPSILON: f64 = 1e-5;
 
 /// The weights of a batch normalisation: scale, shift, and the running mean and variance, which training observes.
 pub(crate) fn batch_norm_weights(name: &str, width: usize) -> [WeightSpec; 4] {
@@ -50,9 +56,28 @@ pub(crate) fn layer_norm_weights(name: &str, width: usize) -> [WeightSpec; 2] {
 /// # Shapes
 /// - `x` and output: `[rows, width]`
 pub(crate) fn layer_norm(weights: &Tensors, name: &str, x: Tensor<2>) -> Tensor<2> {
-    const EPSILON: f64 = 1e-5;
     let part = |part: &str| weights.get::<1>(&format!("{name}.{part}")).unsqueeze::<2>();
     let centred = x.clone() - x.mean_dim(1);
     let variance = (centred.clone() * centred.clone()).mean_dim(1);
-    centred / variance.add_scalar(EPSILON).sqrt() * part("scale") + part("shift")
+    centred / variance.add_scalar(LAYER_EPSILON).sqrt() * part("scale") + part("shift")
+}
+
+/// [`batch_norm`] after training, in a graph.
+///
+/// # Shapes
+/// - `x` and output: `[windows, width, steps]`
+pub(crate) fn graph_batch_norm(graph: &mut Graph, weights: &NamedWeights<'_>, name: &str, x: &Value) -> Value {
+    let [scale, shift, mean] =
+        ["scale", "shift", "mean"].map(|part| weights.constant(graph, &format!("{name}.{part}")));
+    let variance: Vec<f32> = weights.get(&format!("{name}.variance")).iter().map(|value| value.max(0.0)).collect();
+    let variance = graph.floats(&[variance.len()], &variance);
+    let epsilon = Attribute::float("epsilon", EPSILON as f32);
+    graph.op("BatchNormalization", &[x, &scale, &shift, &mean, &variance], vec![epsilon])
+}
+
+/// [`layer_norm`] over the last dimension, in a graph.
+pub(crate) fn graph_layer_norm(graph: &mut Graph, weights: &NamedWeights<'_>, name: &str, x: &Value) -> Value {
+    let [scale, shift] = ["scale", "shift"].map(|part| weights.constant(graph, &format!("{name}.{part}")));
+    let epsilon = Attribute::float("epsilon", LAYER_EPSILON as f32);
+    graph.op("LayerNormalization", &[x, &scale, &shift], vec![Attribute::int("axis", -1), epsilon])
 }

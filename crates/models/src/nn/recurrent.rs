@@ -3,15 +3,21 @@
 //! The window is read off as the state after its last own step beside the mean state over its own steps: the first keeps
 //! what is going on at the end, the second what happened at any time.
 
+mod graph;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use stakeout_core::ModelError;
 
 use crate::config::within;
+use crate::interchange::graph::{Graph, Value};
 
+use super::export::{GraphInput, NamedWeights};
 use super::input::Input;
 use super::weights::{Init, Tensors, WeightSpec};
 use super::{Net, Output, Pass, dense};
+
+pub(crate) use graph::Operator;
 
 /// The settings of a recurrent net.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +57,8 @@ pub(crate) struct Cell {
     pub(crate) biases: fn(usize) -> Vec<(&'static str, Init)>,
     /// Runs it over all steps, from a zero state. Where a step is not the row's own, the state is held.
     pub(crate) run: fn(&Steps<'_>, &LayerWeights<'_>) -> Vec<Tensor<2>>,
+    /// The same in an exported graph.
+    pub(crate) operator: Operator,
 }
 
 /// What a layer reads.
@@ -185,6 +193,10 @@ impl Net for Recurrent {
         let hidden = Tensor::cat(read, 1);
         let read = pass.dropout(hidden.clone(), dropout);
         Output { hidden, logits: dense(weights, "head", read) }
+    }
+
+    fn graph(&self, graph: &mut Graph, input: &GraphInput, weights: &NamedWeights<'_>) -> Option<Value> {
+        Some(graph::build(self, graph, input, weights))
     }
 }
 

@@ -1,15 +1,19 @@
 //! `transformer`: an encoder over the steps of a window (Vaswani et al. 2017), normalised before each part (Xiong et al.
 //! 2020), then the mean over the window's own steps.
 
+mod graph;
+
 use burn::tensor::activation::{relu, softmax};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use stakeout_core::{Geometry, ModelError};
 
 use crate::config::within;
+use crate::interchange::graph::{Graph, Value};
 
 use super::config::{TrainConfig, train_defaults};
 use super::estimator::NetConfig;
+use super::export::{GraphInput, NamedWeights};
 use super::input::{self, Input};
 use super::norm::{layer_norm, layer_norm_weights};
 use super::weights::{Tensors, WeightSpec};
@@ -102,7 +106,8 @@ impl Net for TransformerNet {
         let [batch, steps, inputs] = input.values.dims();
         let (width, dropout) = (self.config.width, self.config.dropout as f32);
         let embedded = dense(weights, "embed", input.values.clone().reshape([batch * steps, inputs]));
-        let positions = positions(steps, width, &embedded.device());
+        let positions = TensorData::new(positions(steps, width), [steps, width]);
+        let positions = Tensor::<2>::from_data(positions, &embedded.device());
         let mut x =
             (embedded.reshape([batch, steps, width]) + positions.unsqueeze_dim(0)).reshape([batch * steps, width]);
         let padding = input.padded.then(|| {
@@ -121,6 +126,10 @@ impl Net for TransformerNet {
         let hidden = input.mean(layer_norm(weights, "norm", x).reshape([batch, steps, width]));
         let read = pass.dropout(hidden.clone(), dropout);
         Output { hidden, logits: dense(weights, "head", read) }
+    }
+
+    fn graph(&self, graph: &mut Graph, input: &GraphInput, weights: &NamedWeights<'_>) -> Option<Value> {
+        Some(graph::build(self, graph, input, weights))
     }
 }
 
@@ -160,7 +169,7 @@ impl TransformerNet {
 ///
 /// # Shapes
 /// `[steps, width]`
-fn positions(steps: usize, width: usize, device: &Device) -> Tensor<2> {
+fn positions(steps: usize, width: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(steps * width);
     for step in 0..steps {
         for i in 0..width {
@@ -168,7 +177,7 @@ fn positions(steps: usize, width: usize, device: &Device) -> Tensor<2> {
             values.push(if i % 2 == 0 { angle.sin() } else { angle.cos() } as f32);
         }
     }
-    Tensor::from_data(TensorData::new(values, [steps, width]), device)
+    values
 }
 
 #[cfg(test)]
