@@ -116,11 +116,6 @@ impl Graph {
         });
     }
 
-    /// An input that is not given.
-    pub(crate) fn none() -> Value {
-        Value(String::new())
-    }
-
     /// `a + b`, with the usual broadcasting.
     pub(crate) fn add(&mut self, a: &Value, b: &Value) -> Value {
         self.op("Add", &[a, b], Vec::new())

@@ -19,8 +19,10 @@ fn fitted(kind: &str) -> (CheckpointHeader, Box<dyn BaseModel>) {
     let entry = registry.get(kind).unwrap();
     let mut config = (entry.configure)(&json!({})).unwrap().config();
     let quick = [("hidden", 6), ("layers", 2), ("rounds", 4), ("trees", 4), ("width", 8), ("feed_forward", 8)];
-    for (key, value) in quick.into_iter().filter(|(key, _)| config[*key].is_u64()) {
-        config[key] = json!(value);
+    for (key, value) in quick {
+        if config[key].is_u64() {
+            config[key] = json!(value);
+        }
     }
     if config["train"]["epochs"].is_u64() {
         config["train"]["epochs"] = json!(2);
@@ -132,7 +134,7 @@ fn a_graph_takes_raw_windows_and_gives_probabilities_and_every_value_is_made_bef
 #[test]
 fn the_scaler_is_inside_the_graph() {
     let (header, bytes) = export("gru", ExportFormat::Onnx);
-    let stakeout_core::Scaler::Global(moments) = &header.scaler else { panic!("the model is scaled") };
+    let Scaler::Global(moments) = &header.scaler else { panic!("the model is scaled") };
     let graph = Model::decode(bytes.unwrap().as_slice()).unwrap().graph.unwrap();
     let channels = header.schema.geometry().channels as i64;
     for (operator, expected) in [("Sub", &moments.mean), ("Div", &moments.deviation)] {

@@ -161,7 +161,7 @@ fn every_lie_is_refused_with_its_place() {
         ("negative child", format!("{tree}/left_children/0"), json!(-7), "has the child -7"),
         ("half a leaf", format!("{tree}/left_children/0"), json!(-1), "has the child -1"),
         ("feature out of range", format!("{tree}/split_indices/0"), json!(6), "looks at feature 6 of 6"),
-        ("threshold", format!("{tree}/split_conditions/0"), json!(1e300), "has the threshold inf"),
+        ("threshold", format!("{tree}/split_conditions/0"), json!(1e300), "number out of range"),
         ("categories", format!("{tree}/split_type/0"), json!(1), "categories"),
         ("short list", format!("{tree}/default_left"), json!([]), "`default_left` has 0 entries"),
     ];
