@@ -108,7 +108,7 @@ fn a_foreign_model_is_read_by_its_names_or_refused_with_the_difference() {
 
     // the built-in channels by name, and a model without names only with a schema
     let mut model: Value = serde_json::from_slice(&std::fs::read(&foreign).unwrap()).unwrap();
-    model["learner"]["feature_names"] = serde_json::json!(["guest.load1.mean"; 6]);
+    model["learner"]["feature_names"] = serde_json::json!(vec!["guest.load1.mean"; 6]);
     std::fs::write(&file, model.to_string()).unwrap();
     let text = stderr(&import(&file, &[]));
     assert!(text.contains("are both guest.load1.mean"), "{text}");
