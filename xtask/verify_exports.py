@@ -19,7 +19,7 @@ import xgboost
 
 LIMIT = 1e-5
 CASES = 64
-FOLD = ["--split", "host", "--set", "intervals.resamples=50", "--set", "window.partial=mask"]
+FOLD = ["--split", "host", "--set", "intervals.resamples=100", "--set", "window.partial=mask"]
 # the first scaler is every model's; the others for one model of each kind of input
 SCALERS = {"global": ["gbt", "gru"], "none": ["gbt", "gru"], "host-clean": ["gbt", "gru"]}
 # settings that make a fit quick; a setting that a model does not have is left out
