@@ -291,7 +291,7 @@ fn load(cx: &LoadContext<'_>) -> Result<Box<dyn BaseModel>, ModelError> {
     let pairs = reader.take(rows, 2)?.chunks_exact(2);
     let labels: Vec<u16> = pairs.map(|b| u16::from_le_bytes(b.try_into().expect("two bytes"))).collect();
     let weights = reader.f32s(rows)?;
-    let values = reader.f32s(rows.checked_mul(width).unwrap_or(usize::MAX))?;
+    let values = reader.f32s(rows.saturating_mul(width))?;
     reader.end()?;
     if let Some(label) = labels.iter().find(|label| usize::from(**label) >= classes) {
         return refused(format!("class {label} of {classes}"));

@@ -218,7 +218,7 @@ fn load(cx: &LoadContext<'_>) -> Result<Box<dyn BaseModel>, ModelError> {
         )));
     }
     let standard = Standard::read(&mut reader, features)?;
-    let count = (standard.width() + 1).checked_mul(classes).unwrap_or(usize::MAX);
+    let count = (standard.width() + 1).saturating_mul(classes);
     let parameters = reader.f32s(count)?;
     reader.end()?;
     match parameters.iter().find(|p| !p.is_finite()) {

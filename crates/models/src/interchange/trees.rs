@@ -43,6 +43,7 @@ impl<'a> TreeNode<'a> {
 
 /// Trees that add up.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_field_names)] // trees are counted in trees
 pub(crate) struct Trees {
     trees: i64,
     tree_ids: Vec<i64>,

@@ -117,7 +117,7 @@ impl Net for TransformerNet {
         for layer in 0..self.config.layers {
             let name = |part: &str| format!("encoder.{layer}.{part}");
             let seen = layer_norm(weights, &name("attention.norm"), x.clone());
-            let attended = self.attend(weights, &name("attention"), seen, [batch, steps], padding.as_ref());
+            let attended = self.attend(weights, &name("attention"), &seen, [batch, steps], padding.as_ref());
             x = x + pass.dropout(attended, dropout);
             let seen = layer_norm(weights, &name("dense.norm"), x.clone());
             let inner = pass.dropout(relu(dense(weights, &name("dense.in"), seen)), dropout);
@@ -143,7 +143,7 @@ impl TransformerNet {
         &self,
         weights: &Tensors,
         name: &str,
-        x: Tensor<2>,
+        x: &Tensor<2>,
         [batch, steps]: [usize; 2],
         padding: Option<&Tensor<4>>,
     ) -> Tensor<2> {

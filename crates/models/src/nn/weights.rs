@@ -66,7 +66,7 @@ pub(crate) fn draw(specs: &[WeightSpec], rng: &mut Xoshiro256PlusPlus) -> Vec<f3
             Init::Zero => values.resize(values.len() + spec.len(), 0.0),
             Init::One => values.resize(values.len() + spec.len(), 1.0),
             Init::OneIn(from, to) => {
-                values.extend((0..spec.len()).map(|i| f32::from(u8::from((from..to).contains(&i)))))
+                values.extend((0..spec.len()).map(|i| f32::from(u8::from((from..to).contains(&i)))));
             }
         }
     }

@@ -111,7 +111,7 @@ impl ClassForest {
             let from = forest.probabilities.len();
             let nodes = &forest.trees.nodes()[from / classes..];
             let leaves = nodes.iter().filter(|node| node.is_leaf()).count();
-            let cells = leaves.checked_mul(classes).unwrap_or(usize::MAX);
+            let cells = leaves.saturating_mul(classes);
             let mut leaves = reader.f32s(cells)?.into_iter();
             for node in nodes {
                 if node.is_leaf() {

@@ -110,6 +110,9 @@ struct Inner<'a> {
 
 impl Search<'_> {
     /// Digest of everything that decides the search.
+    ///
+    /// # Errors
+    /// For settings that the model refuses.
     pub fn digest(&self) -> Result<String, TrainError> {
         let base = complete(self.request.experiment, self.request.model)?;
         let config = self.request.model_config()?;
@@ -220,7 +223,7 @@ impl<'a> Inner<'a> {
     }
 
     /// Runs all rungs; returns them, all evaluations in the order in which they were made, and the scores of the last.
-    #[allow(clippy::type_complete)] // three values of one caller
+    #[allow(clippy::type_complexity)] // three values of one caller
     fn halve(
         &self,
         journal: &mut Journal,

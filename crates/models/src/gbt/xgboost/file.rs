@@ -17,6 +17,7 @@ pub(super) struct File {
 }
 
 #[derive(Serialize, Deserialize)]
+#[allow(clippy::struct_field_names)] // the names of the file
 pub(super) struct Learner {
     #[serde(default)]
     pub(super) attributes: BTreeMap<String, String>,
@@ -80,6 +81,7 @@ pub(super) struct Objective {
 
 /// A tree, one entry a node in each list; node 0 is the root.
 #[derive(Default, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names)] // the names of the file
 pub(super) struct Tree {
     #[serde(default, skip_deserializing)]
     pub(super) base_weights: Vec<f32>,

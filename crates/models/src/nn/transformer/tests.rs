@@ -17,7 +17,7 @@ fn twin(config: &TransformerConfig, given: &Given<'_>) -> Vec<Vec<f64>> {
     let logits = |window: &Vec<Vec<f64>>| {
         let place = |t: usize, i: usize| {
             let angle = t as f64 / 10_000f64.powf((i - i % 2) as f64 / width as f64);
-            f64::from(if i % 2 == 0 { angle.sin() } else { angle.cos() } as f32)
+            f64::from(if i.is_multiple_of(2) { angle.sin() } else { angle.cos() } as f32)
         };
         let embed = |(t, x): (usize, &Vec<f64>)| -> Vec<f64> {
             weights.dense("embed", x).iter().enumerate().map(|(i, x)| x + place(t, i)).collect()

@@ -145,10 +145,10 @@ proptest! {
             let weight: f64 = totals.iter().sum();
             prop_assert!((f64::from(node.value) - weight).abs() < 1e-4);
             prop_assert!(rows.len() >= least.min(inside.len()));
-            for class in 0..CLASSES {
+            for (class, total) in totals.iter().enumerate() {
                 // the mean of leaves by weight carries their smoothing along
                 let leaves: f64 = if node.is_leaf() {
-                    (totals[class] + 0.7 * example.prior[class]) / (weight + 0.7)
+                    (total + 0.7 * example.prior[class]) / (weight + 0.7)
                 } else {
                     let [l, r] = [0, 1].map(|side| node.left() + side);
                     let say = |at: usize| f64::from(tree.probabilities[at * CLASSES + class]);
