@@ -148,7 +148,7 @@ pub(crate) fn follows_its_twin<C: NetConfig>(settings: &Value, twin: Twin<C>) {
 /// Everything that is promised of a fitted net. `settings` are small ones, `other` makes weights of other shapes.
 pub(crate) fn keeps_its_promises<C: NetConfig>(settings: &Value, other: &Value) {
     let mut settings = settings.clone();
-    settings["train"] = json!({"epochs": 3, "min_steps": 0, "batch_size": 40, "batch_share": 1.0});
+    settings["train"] = json!({"epochs": 3, "batch_size": 40, "batch_share": 1.0});
     let toy = Toy::new(90, 1);
     let estimator = NetEstimator::<C>::from_config(&settings).unwrap();
     let mut cx = FitContext { validation: Some(toy.side()), seed: 5, device: Device::Flex, observer: &mut Silent };

@@ -11,9 +11,9 @@ use crate::config::{section, section_over, within};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Passes over the training windows at most.
+    /// Passes over the training windows at most; 0 makes [`TrainConfig::EPOCHS`], and more until there are `min_steps`.
     pub epochs: usize,
-    /// Optimiser steps at least: few windows are passed over more often than `epochs` says.
+    /// Optimiser steps at least, where `epochs` is 0: few windows are passed over more often.
     pub min_steps: usize,
     /// Windows per optimiser step at most.
     pub batch_size: usize,
@@ -45,7 +45,7 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
-            epochs: 40,
+            epochs: 0,
             min_steps: 1000,
             batch_size: 64,
             batch_share: 0.1,
@@ -70,8 +70,8 @@ macro_rules! train_defaults {
         concat!(
             "
 [train]
-epochs = 40              # passes over the training windows at most
-min_steps = 1000         # optimiser steps at least: few windows are passed over more often
+epochs = 0               # passes over the training windows at most; 0 = 40, and more until there are min_steps
+min_steps = 1000         # optimiser steps at least, where epochs is 0
 batch_size = 64          # windows per optimiser step at most
 batch_share = 0.1        # and at most this share of the training windows, but always 8
 learning_rate = ",
@@ -94,6 +94,8 @@ shift = 0.0              # farthest move in time, as a share of the window
 pub(crate) use train_defaults;
 
 impl TrainConfig {
+    /// Passes over the training windows where none are asked for.
+    pub const EPOCHS: usize = 40;
     /// A step may always take so many windows, whatever `batch_share` says.
     pub const SMALLEST_BATCH: usize = 8;
 
@@ -105,7 +107,10 @@ impl TrainConfig {
 
     /// Epochs of so many steps.
     pub(crate) fn epochs_of(&self, steps: usize) -> usize {
-        self.epochs.max(self.min_steps.div_ceil(steps.max(1)))
+        match self.epochs {
+            0 => Self::EPOCHS.max(self.min_steps.div_ceil(steps.max(1))),
+            asked => asked,
+        }
     }
 
     /// Checks every range.
@@ -113,7 +118,7 @@ impl TrainConfig {
     /// # Errors
     /// [`ModelError::Config`] naming the key and the range.
     pub(crate) fn check(&self, kind: &str) -> Result<(), ModelError> {
-        within(kind, "train.epochs", &self.epochs, 1..=10_000, "1 to 10000")?;
+        within(kind, "train.epochs", &self.epochs, 0..=10_000, "0 to 10000")?;
         within(kind, "train.min_steps", &self.min_steps, 0..=1_000_000, "0 to 1000000")?;
         within(kind, "train.batch_size", &self.batch_size, 1..=4096, "1 to 4096")?;
         within(kind, "train.batch_share", &self.batch_share, 0.0..=1.0, "0 to 1")?;
@@ -194,7 +199,7 @@ mod tests {
     fn ranges() {
         assert!(TrainConfig::default().check("gru").is_ok());
         let changes: [fn(&mut TrainConfig); 13] = [
-            |c| c.epochs = 0,
+            |c| c.epochs = 10_001,
             |c| c.batch_size = 0,
             |c| c.learning_rate = 0.0,
             |c| c.learning_rate = f64::NAN,
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn few_windows_make_small_batches_and_many_epochs() {
         let check = |windows: usize, steps: usize, epochs: usize| {
-            let config = TrainConfig { epochs: 40, min_steps: 1000, batch_size: 64, ..TrainConfig::default() };
+            let config = TrainConfig { min_steps: 1000, batch_size: 64, ..TrainConfig::default() };
             assert_eq!(config.steps_per_epoch(windows), steps, "{windows} windows");
             assert_eq!(config.epochs_of(steps), epochs, "{windows} windows");
         };
@@ -228,7 +233,7 @@ mod tests {
         check(270, 10, 100);
         check(640, 10, 100);
         check(6400, 100, 40);
-        let config = TrainConfig { batch_size: 4, batch_share: 0.0, min_steps: 0, ..TrainConfig::default() };
-        assert_eq!((config.steps_per_epoch(40), config.epochs_of(10)), (10, 40));
+        let asked = TrainConfig { epochs: 3, batch_size: 4, batch_share: 0.0, ..TrainConfig::default() };
+        assert_eq!((asked.steps_per_epoch(40), asked.epochs_of(10)), (10, 3));
     }
 }

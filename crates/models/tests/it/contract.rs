@@ -106,7 +106,7 @@ fn check_net(kind: &str, own: &Value) {
     let registry = builtin();
     let entry = registry.get(kind).unwrap();
     let mut config = (entry.configure)(own).unwrap().config();
-    let short = json!({ "epochs": 6, "min_steps": 0, "batch_size": 50, "batch_share": 1.0, "learning_rate": 0.02 });
+    let short = json!({ "epochs": 6, "batch_size": 50, "batch_share": 1.0, "learning_rate": 0.02 });
     for (key, value) in short.as_object().unwrap() {
         config["train"][key] = value.clone();
     }

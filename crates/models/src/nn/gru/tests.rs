@@ -44,5 +44,5 @@ fn ranges() {
     checks::refuses::<GruConfig>(&json!({"hidden": 1u64 << 60}), "hidden");
     checks::refuses::<GruConfig>(&json!({"layers": 5}), "layers");
     checks::refuses::<GruConfig>(&json!({"dropout": 0.95}), "dropout");
-    checks::refuses::<GruConfig>(&json!({"train": {"epochs": 0}}), "train.epochs");
+    checks::refuses::<GruConfig>(&json!({"train": {"clip_norm": 0}}), "train.clip_norm");
 }

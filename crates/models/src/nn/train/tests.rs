@@ -11,7 +11,7 @@ type Gru = NetEstimator<GruConfig>;
 /// Two shards a step, dropout and a short last batch: everything that could be out of step.
 fn gru(epochs: usize) -> Gru {
     let train = json!({
-        "epochs": epochs, "min_steps": 0, "batch_size": 50, "batch_share": 1.0, "learning_rate": 0.02, "patience": 50,
+        "epochs": epochs, "batch_size": 50, "batch_share": 1.0, "learning_rate": 0.02, "patience": 50,
         "jitter": 0.05, "scaling": 0.05, "channel_dropout": 0.02, "shift": 0.2,
     });
     Gru::from_config(&json!({"hidden": 8, "layers": 2, "dropout": 0.2, "train": train})).unwrap()
@@ -31,7 +31,7 @@ fn accuracy(scores: &Scores, labels: &[u16]) -> f64 {
 #[test]
 fn learns_a_tiny_set_by_heart() {
     let toy = Toy::new(24, 3);
-    let settings = json!({"hidden": 16, "dropout": 0.0, "train": {"epochs": 60, "min_steps": 0, "batch_size": 24, "batch_share": 1.0, "learning_rate": 0.02}});
+    let settings = json!({"hidden": 16, "dropout": 0.0, "train": {"epochs": 60, "batch_size": 24, "batch_share": 1.0, "learning_rate": 0.02}});
     let gru = Gru::from_config(&settings).unwrap();
     let mut notebook = Notebook::default();
     let mut cx = FitContext { validation: None, seed: 1, device: Device::Flex, observer: &mut notebook };
@@ -117,7 +117,7 @@ fn another_seed_gives_another_net() {
 
 #[test]
 fn patience_ends_a_fit_and_the_best_epoch_is_kept() {
-    let settings = json!({"hidden": 8, "train": {"epochs": 200, "min_steps": 0, "batch_size": 60, "batch_share": 1.0, "learning_rate": 0.05, "patience": 3}});
+    let settings = json!({"hidden": 8, "train": {"epochs": 200, "batch_size": 60, "batch_share": 1.0, "learning_rate": 0.05, "patience": 3}});
     let gru = Gru::from_config(&settings).unwrap();
     let mut notebook = Notebook::default();
     let model = fit(&gru, Device::Flex, &mut notebook).unwrap();
@@ -141,7 +141,7 @@ fn patience_ends_a_fit_and_the_best_epoch_is_kept() {
 #[test]
 fn few_validation_windows_choose_nothing_and_it_is_said() {
     let (train, few) = (Toy::new(60, 1), Toy::new(FEWEST_TO_CHOOSE - 1, 2));
-    let settings = json!({"hidden": 4, "train": {"epochs": 6, "min_steps": 0, "patience": 1}});
+    let settings = json!({"hidden": 4, "train": {"epochs": 6, "patience": 1}});
     let gru = Gru::from_config(&settings).unwrap();
     let run = |validation| {
         let mut notebook = Notebook::default();
