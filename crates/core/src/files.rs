@@ -1,15 +1,33 @@
 //! Writing files so that a crash leaves the old content or the new, never half of one.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Write};
 use std::path::Path;
 
 use crate::CoreError;
 
+/// What is inside the error for a link, folder, FIFO, socket or device: [`is_not_regular`] tells it from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotRegular;
+
+impl fmt::Display for NotRegular {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is a link, folder, FIFO, socket or device, not a regular file")
+    }
+}
+
+impl std::error::Error for NotRegular {}
+
+/// Whether opening failed because there is something else than a regular file.
+pub fn is_not_regular(error: &Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NotRegular>())
+}
+
 /// Opens a regular file for reading: no link is followed, no FIFO or device is waited for.
 ///
 /// # Errors
-/// The operating system's, or `InvalidInput` for what is no regular file.
+/// The operating system's, or `InvalidInput` with [`NotRegular`] inside for what is no regular file.
 pub fn open_regular(path: &Path) -> std::io::Result<File> {
     regular(path, OpenOptions::new().read(true))
 }
@@ -39,8 +57,9 @@ pub fn read_regular(path: &Path, cap: u64) -> std::io::Result<Vec<u8>> {
 }
 
 fn regular(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
-    let refused = || Error::new(ErrorKind::InvalidInput, "it is a link, folder, FIFO or device, not a regular file");
-    if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+    let refused = || Error::new(ErrorKind::InvalidInput, NotRegular);
+    let odd = || std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file());
+    if odd() {
         return Err(refused());
     }
     #[cfg(unix)]
@@ -48,7 +67,8 @@ fn regular(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
         use std::os::unix::fs::OpenOptionsExt;
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     }
-    let file = options.open(path)?;
+    // Looked at again where opening fails: a link may have come in between, and is not followed.
+    let file = options.open(path).map_err(|error| if odd() { refused() } else { error })?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
 }
 
@@ -120,7 +140,8 @@ mod tests {
         let (target, link) = (folder.path().join("precious"), folder.path().join(".lock"));
         std::fs::write(&target, "precious").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        assert!(open_lock(&link).is_err() && open_regular(&link).is_err());
+        assert!(is_not_regular(&open_lock(&link).unwrap_err()) && is_not_regular(&open_regular(&link).unwrap_err()));
+        assert!(!is_not_regular(&open_regular(&folder.path().join("absent")).unwrap_err()));
         assert_eq!(std::fs::read(&target).unwrap(), b"precious");
         assert!(open_regular(folder.path()).is_err());
         assert!(read_regular(&target, 3).unwrap_err().to_string().contains("cap of 3"));

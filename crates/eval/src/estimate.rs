@@ -8,8 +8,9 @@ use crate::EvalError;
 use crate::bootstrap::{self, Plan, Resamples};
 use crate::cells::{ClusterCounts, Outcomes};
 
-/// Hosts are the unit of the headline interval from this number on. With n hosts there are C(2n − 1, n) different
-/// resamples: 35 for four, fewer than the 40 that it takes to tell 2.5 % from 0; 126 for five.
+/// Hosts are the unit of the headline interval from this number on, and have no interval at all below it. With n hosts
+/// there are C(2n − 1, n) different resamples: 35 for four, fewer than the 40 that it takes to tell 2.5 % from 0; 126
+/// for five.
 pub const HOSTS_FOR_INTERVAL: usize = 5;
 
 /// What is resampled as a whole. Never a window: windows overlap and share an episode.
@@ -36,6 +37,15 @@ impl Unit {
             Self::Fold => "fold",
         }
     }
+
+    /// How many of this unit it takes for an interval: what was held out stands for what was not, and takes
+    /// [`HOSTS_FOR_INTERVAL`]; the spread of episodes is seen from two on.
+    pub fn for_interval(self) -> usize {
+        match self {
+            Self::Episode => 2,
+            Self::Host | Self::Sample => HOSTS_FOR_INTERVAL,
+        }
+    }
 }
 
 impl fmt::Display for Unit {
@@ -49,7 +59,7 @@ impl fmt::Display for Unit {
 pub struct Estimate {
     /// The score on the whole sample; `None` where it is not defined.
     pub point: Option<f64>,
-    /// Lower end of the interval; `None` with fewer than two units.
+    /// Lower end of the interval; `None` with fewer units than [`Unit::for_interval`].
     pub lo: Option<f64>,
     /// Upper end of the interval.
     pub hi: Option<f64>,
@@ -60,9 +70,9 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// A score with the interval of its resampled values; without one for fewer than two units.
+    /// A score with the interval of its resampled values; without one for too few units.
     pub(crate) fn new(point: Option<f64>, values: &[f64], unit: Unit, n_units: usize, plan: &Plan) -> Self {
-        let interval = if n_units < 2 { None } else { bootstrap::interval(values, plan.level) };
+        let interval = if n_units < unit.for_interval() { None } else { bootstrap::interval(values, plan.level) };
         Self { point, lo: interval.map(|i| i.0), hi: interval.map(|i| i.1), unit, n_units }
     }
 }
@@ -88,11 +98,12 @@ pub(crate) fn unit_scores(
     let mut outcomes = Outcomes::new();
     counts.cells.outcomes(counts.totals(), &mut outcomes);
     let point = counts.cells.scores(&outcomes);
-    let resamples = if n < 2 { Resamples::default() } else { bootstrap::clusters(counts, plan)? };
+    let enough = n >= unit.for_interval();
+    let resamples = if enough { bootstrap::clusters(counts, plan)? } else { Resamples::default() };
     let scores = UnitScores {
         macro_f1: Estimate::new(point.macro_f1, &resamples.macro_f1, unit, n, plan),
         accuracy: Estimate::new(point.accuracy, &resamples.accuracy, unit, n, plan),
-        left_out: (n >= 2).then(|| resamples.any_left_out as f64 / plan.resamples as f64),
+        left_out: enough.then(|| resamples.any_left_out as f64 / plan.resamples as f64),
     };
     Ok((scores, resamples))
 }

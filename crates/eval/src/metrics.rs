@@ -138,8 +138,8 @@ fn notes(n_hosts: usize, n_episodes: usize, scores: &ModelScores) -> Vec<String>
         0 => "the test side is empty: nothing was tested".into(),
         1 => "one host was held out: no claim about other devices can be made".into(),
         2..HOSTS_FOR_INTERVAL => format!(
-            "{n_hosts} hosts were held out, too few to resample: the interval is by episode and speaks of these hosts \
-             only"
+            "{n_hosts} hosts were held out, and it takes {HOSTS_FOR_INTERVAL} to resample hosts: the interval is by \
+             episode and speaks of these hosts only"
         ),
         _ => format!("{n_hosts} hosts were held out: the interval resamples hosts"),
     });

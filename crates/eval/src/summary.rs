@@ -127,8 +127,9 @@ pub fn summary(runs: &[Run<'_>], unit: Unit, plan: &Plan) -> Result<Summary, Eva
     if seeds.len() > 1 {
         notes.push(format!("pooled scores and counts hold every window once a seed, {} times in all", seeds.len()));
     }
-    if primary.macro_f1.n_units < 2 {
-        notes.push(format!("fewer than two {unit}s were tested: there is no interval over {unit}s"));
+    let (n, least) = (primary.macro_f1.n_units, unit.for_interval());
+    if n < least {
+        notes.push(format!("there is no interval over {unit}s: it takes {least}, tested were {n}"));
     }
     notes.extend(class_notes(&pooled.test));
     Ok(Summary {

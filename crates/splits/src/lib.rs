@@ -41,6 +41,7 @@ mod checks;
 mod choose;
 mod draw;
 mod groups;
+mod instant;
 mod validation;
 
 mod given;
@@ -59,6 +60,7 @@ pub use error::{SharedSample, SplitError, Twin};
 pub use fold::{Dropped, Fold, FoldParts, Separates, file_name};
 pub use groups::{Unit, check_index, sample_groups};
 pub use inner::inner_folds;
+pub use instant::instant;
 pub use ledger::{Cell, Count, Ledger, MinCell, Status, Summary};
 pub use nested::nested_folds;
 pub use recipe::{RecipeEntry, RecipeRegistry, Split};

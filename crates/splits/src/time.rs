@@ -6,6 +6,7 @@ use stakeout_core::{SampleIndex, Side};
 
 use crate::checks::{Checks, Twins, check_share, finish, parse};
 use crate::groups::check_index;
+use crate::instant::{file_instant, instant};
 use crate::recipe::RecipeEntry;
 use crate::{Dropped, Duplicates, Fold, FoldParts, MinCell, Separates, Split, SplitError};
 
@@ -157,8 +158,8 @@ impl Split for Time {
             notes.push(format!("episodes on two sides, one part earlier and one later: {cut}"));
         }
         let parts = FoldParts {
-            name: format!("from-{}", file_time(test_from)),
-            held_out: vec![format!("t0 >= {test_from} ns")],
+            name: format!("from-{}", file_instant(test_from)),
+            held_out: vec![format!("t0 >= {}", instant(test_from))],
             train,
             validation,
             test,
@@ -174,11 +175,6 @@ impl Split for Time {
         };
         Ok(vec![finish(index, &Duplicates::of(index)?, checks, parts)?])
     }
-}
-
-/// Nanoseconds for a file name, where a sign in front would read as an option.
-fn file_time(t_ns: i64) -> String {
-    if t_ns < 0 { format!("minus-{}ns", t_ns.unsigned_abs()) } else { format!("{t_ns}ns") }
 }
 
 /// How many episodes have windows on more than one side.

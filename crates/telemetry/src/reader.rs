@@ -4,12 +4,13 @@
 //! as they are read, so one pass serves the index check and the parser. A line, a file and what a file unpacks to are
 //! capped: memory stays at one buffer, and a compressed bomb stops early.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use memchr::memchr;
 use sha2::{Digest, Sha256};
+use stakeout_core::files;
 
 use crate::ReasonCode;
 
@@ -55,30 +56,16 @@ impl Problem {
 /// # Errors
 /// `not_regular_file`, or `unreadable` with the operating system's words; `file_missing` when there is none.
 pub fn open_regular(path: &Path) -> Result<(File, u64), Problem> {
-    let not_regular =
-        |what: &str| Problem::new(ReasonCode::NotRegularFile, format!("it is {what}, not a regular file"));
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    }
-    #[cfg(not(unix))]
-    if std::fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink()) {
-        return Err(not_regular("a link"));
-    }
-    let file = options.open(path).map_err(|error| {
-        if std::fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink()) {
-            not_regular("a link")
-        } else if error.kind() == io::ErrorKind::NotFound {
-            Problem::new(ReasonCode::FileMissing, "there is no such file")
-        } else {
-            Problem::new(ReasonCode::Unreadable, error.to_string())
-        }
+    let file = files::open_regular(path).map_err(|error| {
+        let (code, text) = match error.kind() {
+            _ if files::is_not_regular(&error) => (ReasonCode::NotRegularFile, error.to_string()),
+            io::ErrorKind::NotFound => (ReasonCode::FileMissing, "there is no such file".into()),
+            _ => (ReasonCode::Unreadable, error.to_string()),
+        };
+        Problem::new(code, text)
     })?;
     let about = file.metadata().map_err(|error| Problem::new(ReasonCode::Unreadable, error.to_string()))?;
-    if about.is_file() { Ok((file, about.len())) } else { Err(not_regular("a folder, FIFO, socket or device")) }
+    Ok((file, about.len()))
 }
 
 /// What the bytes of a file on disk add up to.

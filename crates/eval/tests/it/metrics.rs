@@ -68,7 +68,7 @@ fn the_headline_resamples_hosts_from_five_on() {
         assert_eq!(got.test.macro_f1.unit, unit);
         assert_eq!(got.constant.macro_f1.unit, unit);
         let host = got.test.by_unit.iter().find(|scores| scores.macro_f1.unit == Unit::Host).unwrap();
-        assert_eq!(host.macro_f1.lo.is_some(), hosts >= 2, "one host gives no interval by host");
+        assert_eq!(host.macro_f1.lo.is_some(), hosts >= 5, "{hosts} hosts make no interval by host");
         assert_eq!(got.by_host.len(), hosts);
         let inside = |e: &stakeout_eval::Estimate| e.lo.unwrap() <= e.point.unwrap() && e.point <= e.hi;
         assert!(inside(&got.test.macro_f1) && inside(&got.test.accuracy));
