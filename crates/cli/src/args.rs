@@ -184,12 +184,12 @@ pub(crate) struct Split {
 /// Print the commented default configuration of a run
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  stakeout config --model gru --split host > gru.toml\n  stakeout train --model gru --config gru.toml"
+    after_help = "Examples:\n  stakeout config --model gru --split host > gru.toml\n  stakeout train --model gru --config gru.toml\n  stakeout config --model all > zoo.toml\n  stakeout train --config zoo.toml"
 )]
 pub(crate) struct Config {
-    /// The model
-    #[arg(long, default_value = "gru")]
-    pub(crate) model: String,
+    /// The model, several, or `all`
+    #[arg(long, value_name = "M[,M...]|all", value_delimiter = ',', default_value = "gru")]
+    pub(crate) model: Vec<String>,
     /// The recipe
     #[arg(long = "split", default_value = "host")]
     pub(crate) recipe: String,
@@ -211,31 +211,45 @@ pub(crate) enum ViewChoice {
     Both,
 }
 
-/// Train and test: hold data out, fit, score, report
+/// What inputs are scaled by
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scaling {
+    /// Raw values
+    None,
+    /// Moments of the training side
+    Global,
+    /// Moments of each host's calibration stretch
+    HostClean,
+}
+
+/// Train and test: hold data out, fit, score, report; a grid where more than one model, view or scaler is asked for
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  stakeout train --model gru --split host\n  stakeout train --model gbt --split leave-one-host-out --store stores/smd --set scaler=host-clean\n  stakeout train --resume runs/gru-host-realistic-1-0a1b2c3d"
+    after_help = "Examples:\n  stakeout train --model gru --split host\n  stakeout train --model gbt --split leave-one-host-out --store stores/smd --scaler host-clean\n  stakeout train --model all --split host --view both              # a grid: one directory, one table\n  stakeout train --model gbt,gru --split host --scaler global,host-clean --out runs/mine\n  stakeout train --resume runs/gru-host-realistic-1-0a1b2c3d       # a run or a grid\n  stakeout train --config runs/grid-host-0a1b2c3d/grid.toml --seed 2"
 )]
 pub(crate) struct Train {
-    /// The model, or `all` (required, also with --config)
-    #[arg(long, value_name = "M|all", required_unless_present = "resume")]
-    pub(crate) model: Option<String>,
+    /// The model, several, or `all` (the models of --config where it names them)
+    #[arg(long, value_name = "M[,M...]|all", value_delimiter = ',', required_unless_present_any = ["resume", "config"])]
+    pub(crate) model: Vec<String>,
     /// Recipe: host, sample, time, given, leave-one-host-out, leave-one-sample-out
     #[arg(long = "split", value_name = "R", required_unless_present_any = ["resume", "config"])]
     pub(crate) recipe: Option<String>,
     /// Which channels the model may see
     #[arg(long, value_enum)]
     pub(crate) view: Option<ViewChoice>,
+    /// What inputs are scaled by, one or several
+    #[arg(long, value_enum, value_name = "S[,S...]", value_delimiter = ',')]
+    pub(crate) scaler: Vec<Scaling>,
     /// Where nets compute: flex or ndarray
     #[arg(long, value_name = "D")]
     pub(crate) device: Option<String>,
-    /// The run directory (default: runs/<model>-<recipe>-<view>-<seed>-<hash>)
+    /// The directory of the run or grid (default: runs/<model>-<recipe>-<view>-<seed>-<hash>, runs/grid-<recipe>-<hash>)
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Continue an interrupted run, bit for bit
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "recipe", "out", "config", "set", "store", "seed", "view", "degraded", "device", "force", "refit_all"])]
+    /// Continue an interrupted run or grid, bit for bit; failed cells of a grid are tried again
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "scaler", "recipe", "out", "config", "set", "store", "seed", "view", "degraded", "device", "force", "refit_all"])]
     pub(crate) resume: Option<PathBuf>,
-    /// Start over in a run directory that is there already
+    /// Start over in a directory that is there already
     #[arg(long)]
     pub(crate) force: bool,
     /// Fit on all rows but the validation side, which chooses when to stop; test on none: for deployment, marked untested

@@ -15,17 +15,36 @@
 //! [train]                     # epochs, batch size, ... of every net
 //! [split]                     # keys of the recipe
 //! [tune]                      # what `stakeout tune` tries
+//!
+//! [grid]                      # only where models are trained crosswise
+//! models = ["gbt", "gru"]
 //! ```
+//!
+//! In reading order: `places` (where each setting was written), `nearest` (what was meant), `check` (names that only the
+//! registries know), `text` (the commented default).
+
+mod check;
+mod grid;
+mod nearest;
+mod places;
+mod text;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use stakeout_core::{Device, ModelEntry, ModelRegistry, View, files};
+use stakeout_core::{Device, ModelEntry, View, files};
 use stakeout_telemetry::WindowKeys;
 
 use crate::TrainError;
 use crate::tune::TuneKeys;
+use nearest::with_nearest;
+
+pub use check::unknown_model;
+pub use grid::{GridKeys, GridRecord};
+pub use nearest::nearest;
+pub use places::Places;
+pub use text::commented_default;
 
 /// Which moments an input is scaled by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,6 +57,17 @@ pub enum ScalerChoice {
     Global,
     /// Moments of each host's calibration stretch.
     HostClean,
+}
+
+impl ScalerChoice {
+    /// The name used in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Global => "global",
+            Self::HostClean => "host-clean",
+        }
+    }
 }
 
 /// One seed or several.
@@ -134,6 +164,9 @@ pub struct Experiment {
     /// Which data and code a finished run was made with; written, and read back by `--resume` and `eval`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunInfo>,
+    /// What is trained crosswise; absent in a single run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridKeys>,
     /// How traces are cut; absent keys come from the corpus.
     pub window: WindowKeys,
     /// Intervals of the report.
@@ -161,6 +194,7 @@ impl Default for Experiment {
             degraded: false,
             refit_all: false,
             run: None,
+            grid: None,
             window: WindowKeys::default(),
             intervals: Intervals::default(),
             model: Map::new(),
@@ -171,7 +205,7 @@ impl Default for Experiment {
     }
 }
 
-const TOP_KEYS: [&str; 15] = [
+const TOP_KEYS: [&str; 16] = [
     "recipe",
     "view",
     "seed",
@@ -181,6 +215,7 @@ const TOP_KEYS: [&str; 15] = [
     "degraded",
     "refit_all",
     "run",
+    "grid",
     "window",
     "intervals",
     "model",
@@ -195,8 +230,17 @@ impl Experiment {
     /// # Errors
     /// [`TrainError::Config`] naming file and line, or the override, with the nearest valid key.
     pub fn read(file: Option<&Path>, overrides: &[String]) -> Result<Self, TrainError> {
+        Ok(Self::read_placed(file, overrides)?.0)
+    }
+
+    /// As [`Experiment::read`], with the place of every setting.
+    ///
+    /// # Errors
+    /// As [`Experiment::read`].
+    pub fn read_placed(file: Option<&Path>, overrides: &[String]) -> Result<(Self, Places), TrainError> {
         const CAP: u64 = 1 << 20;
         let mut table = toml::Table::new();
+        let mut places = Places::default();
         if let Some(path) = file {
             let io = |source| TrainError::io("reading", path, source);
             let bytes = files::read_regular(path, CAP).map_err(io)?;
@@ -213,6 +257,7 @@ impl Experiment {
             toml::from_str::<Self>(&text)
                 .map_err(|e| TrainError::config(place(&e), with_nearest(e.message(), &TOP_KEYS)))?;
             table = text.parse().map_err(|e: toml::de::Error| TrainError::config(place(&e), e.message()))?;
+            places = Places::of_file(path, &text);
         }
         for entry in overrides {
             let place = || format!("--set {entry}");
@@ -222,11 +267,12 @@ impl Experiment {
             set(&mut table, path.trim(), parse_value(value.trim())).map_err(|why| TrainError::config(place(), why))?;
             Self::deserialize(table.clone())
                 .map_err(|e| TrainError::config(place(), with_nearest(e.message(), &TOP_KEYS)))?;
+            places.note(path.trim().split('.'), place());
         }
         let experiment =
             Self::deserialize(table).map_err(|e| TrainError::config("configuration", e.message().to_owned()))?;
-        experiment.check()?;
-        Ok(experiment)
+        experiment.check().map_err(|error| places.locate(error))?;
+        Ok((experiment, places))
     }
 
     /// Checks what the types do not.
@@ -265,7 +311,7 @@ impl Experiment {
         if !self.train.is_empty()
             && let Some(Value::Object(train)) = config.get_mut("train")
         {
-            train.extend(self.train.clone());
+            merge(train, &self.train);
         }
         if let Some(own) = self.model.get(entry.kind.as_str()) {
             let Value::Object(own) = own else {
@@ -283,62 +329,6 @@ impl Experiment {
     pub fn to_toml(&self) -> Result<String, TrainError> {
         toml::to_string(self).map_err(|e| TrainError::config("configuration", e.to_string()))
     }
-}
-
-/// The commented default configuration of one model and one recipe's settings, as TOML that [`Experiment::read`] takes.
-///
-/// # Errors
-/// An unknown model.
-pub fn commented_default(
-    models: &ModelRegistry,
-    kind: &str,
-    recipe: &str,
-    recipe_defaults: &str,
-) -> Result<String, TrainError> {
-    let entry = models.get(kind)?;
-    let defaults = Experiment::default();
-    let Intervals { resamples, level } = defaults.intervals;
-    // A sub-section of the model's defaults, `[train]`, becomes a section of its own.
-    let (own, train) = entry.defaults.split_once("[train]").unwrap_or((entry.defaults, ""));
-    let train = if train.is_empty() { String::new() } else { format!("\n[train]\n{}\n", train.trim()) };
-    Ok(format!(
-        "# How data is held out: host, sample, time, given, leave-one-host-out, leave-one-sample-out.\n\
-         recipe = \"{recipe}\"\n\
-         # realistic: channels that can be had in deployment; oracle: all.\n\
-         view = \"{view}\"\n\
-         # One seed, or several for several runs: [1, 2, 3].\n\
-         seed = 1\n\
-         # none | global (moments of the training side) | host-clean (of each host's calibration stretch).\n\
-         scaler = \"global\"\n\
-         # Where nets compute: flex | ndarray (the slow reference).\n\
-         device = \"flex\"\n\
-         # balanced (every class weighs the same in the loss) | none.\n\
-         class_weights = \"balanced\"\n\
-         # Read episodes that the validator calls degraded, too.\n\
-         degraded = false\n\
-         # Fit on all rows but the validation side, which chooses when to stop; test on none: for deployment.\n\
-         refit_all = false\n\
-         \n\
-         # Absent keys come from the corpus; the built-in corpus has these.\n\
-         [window]\n\
-         # seconds = 10\n\
-         # stride_seconds = 5\n\
-         # steps = 20\n\
-         # max_per_episode = 0        # 0 = all\n\
-         # partial = \"drop\"           # or \"mask\"\n\
-         # statistics = [\"mean\", \"std\", \"p95\", \"slope\", \"zero_share\"]\n\
-         \n\
-         [intervals]\n\
-         resamples = {resamples}\n\
-         level = {level}\n\
-         \n\
-         [split]\n{split}\n\
-         \n\
-         [model.\"{kind}\"]\n{own}\n{train}",
-        view = defaults.view,
-        split = recipe_defaults.trim(),
-        own = own.trim(),
-    ))
 }
 
 /// A model's defaults as a JSON object.
@@ -390,23 +380,6 @@ fn set(table: &mut toml::Table, path: &str, value: toml::Value) -> Result<(), St
             toml::Value::Table(inner) => set(inner, rest, value),
             _ => Err(format!("`{key}` is a value, not a section")),
         },
-    }
-}
-
-/// Adds the nearest valid key to serde's "unknown field" message.
-fn with_nearest(message: &str, keys: &[&str]) -> String {
-    let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-    let nearest = unknown.and_then(|unknown| {
-        let listed: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
-        let candidates = if listed.is_empty() { keys.to_vec() } else { listed };
-        candidates
-            .into_iter()
-            .max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)))
-            .map(str::to_owned)
-    });
-    match nearest {
-        Some(nearest) => format!("{message}; did you mean `{nearest}`?"),
-        None => message.to_owned(),
     }
 }
 

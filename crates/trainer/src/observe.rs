@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use stakeout_core::{CoreError, EpochRecord, FitObserver, ModelError, files};
 
-use crate::TrainError;
+use crate::{TrainError, rundir};
 
 /// Receives progress; the command line draws it, tests and libraries ignore it.
 pub trait Progress: Send + Sync {
@@ -84,6 +84,11 @@ impl<'a> RunObserver<'a> {
         })
     }
 
+    /// Whether an earlier process left a state to go on from.
+    pub(crate) fn continues(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// What the fit remarked about itself.
     pub(crate) fn notes(&self) -> &[String] {
         &self.notes
@@ -97,12 +102,7 @@ impl<'a> RunObserver<'a> {
 
     /// Removes the state of a finished cell. Only after its result is written: a kill in between costs nothing.
     pub(crate) fn forget(folder: &Path) -> Result<(), TrainError> {
-        let path = folder.join(STATE);
-        match std::fs::remove_file(&path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(TrainError::io("removing", &path, error)),
-        }
+        rundir::remove_file(&folder.join(STATE))
     }
 
     fn sync_history(&mut self) -> Result<u64, CoreError> {

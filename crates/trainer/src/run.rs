@@ -128,11 +128,16 @@ pub struct RunSummary {
     pub summary: Summary,
 }
 
-/// Wall-clock seconds of a cell: the only file where they stand.
+/// Wall-clock seconds of a cell: `timing.json`, the only file where they stand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Timing {
-    fit_and_score_seconds: f64,
-    threads: usize,
+pub struct Timing {
+    /// From the scaler to the last score of a test window; of a continued fit, what was left of it.
+    pub fit_and_score_seconds: f64,
+    /// Whether the fit went on from the state of an earlier process.
+    #[serde(default)]
+    pub continued: bool,
+    /// Worker threads.
+    pub threads: usize,
 }
 
 /// What the folds of a recipe hold out, for the summary: programs where they say so, else hosts, unless a host stands on
@@ -160,6 +165,42 @@ pub struct Outcome {
     pub summary: Option<RunSummary>,
 }
 
+impl RunInfo {
+    /// Checks that a run was made with settings of this digest, and with this code.
+    ///
+    /// # Errors
+    /// [`TrainError::Run`].
+    pub fn check_settings(&self, path: &Path, settings: &str) -> Result<(), TrainError> {
+        if self.settings == settings && self.code_version == env!("CARGO_PKG_VERSION") {
+            return Ok(());
+        }
+        let why = format!("its {EXPERIMENT} or the code changed since; start again without --resume");
+        Err(TrainError::run(path, why))
+    }
+
+    /// Checks that a run was made with this data.
+    ///
+    /// # Errors
+    /// [`TrainError::Run`].
+    pub fn check_data(&self, path: &Path, dataset: &Dataset) -> Result<(), TrainError> {
+        if self.data_digest == dataset.digest && self.schema_hash == dataset.schema.hash().as_str() {
+            return Ok(());
+        }
+        let why = "the store or the code that cuts it changed since; start again without --resume";
+        Err(TrainError::run(path, why))
+    }
+}
+
+/// The folds of a recipe on some data.
+pub(crate) fn folds(recipe: &dyn Split, dataset: &Dataset, experiment: &Experiment) -> Result<Vec<Fold>, TrainError> {
+    let mut folds = recipe.folds(&dataset.index, experiment.split_seed())?;
+    if experiment.refit_all {
+        // One fold is enough: nothing is held out but the validation side that chooses the epoch.
+        folds.truncate(1);
+    }
+    Ok(folds)
+}
+
 /// What is trained.
 pub struct Request<'a> {
     /// The data.
@@ -180,12 +221,23 @@ impl Request<'_> {
     /// # Errors
     /// When the data cannot be held out this way.
     pub fn folds(&self) -> Result<Vec<Fold>, TrainError> {
-        let mut folds = self.recipe.folds(&self.dataset.index, self.experiment.split_seed())?;
-        if self.experiment.refit_all {
-            // One fold is enough: nothing is held out but the validation side that chooses the epoch.
-            folds.truncate(1);
-        }
-        Ok(folds)
+        folds(self.recipe, self.dataset, self.experiment)
+    }
+
+    /// Checks that the run in `path`, which is to be continued, was made with these settings, this data and this code.
+    ///
+    /// # Errors
+    /// [`TrainError::Run`] when it was not, or is none.
+    pub fn check_continues(&self, path: &Path) -> Result<(), TrainError> {
+        let Some(info) = rundir::read_experiment(path)?.run else {
+            return Err(TrainError::run(
+                path,
+                format!("{EXPERIMENT} has no [run] section: it was not written by `train`"),
+            ));
+        };
+        let kind = self.model.kind.as_str();
+        info.check_settings(path, &rundir::settings_digest(kind, self.experiment, &self.model_config()?))?;
+        info.check_data(path, self.dataset)
     }
 
     /// The complete configuration of the model.
@@ -312,7 +364,9 @@ impl Request<'_> {
         let estimator = (self.model.configure)(config)?;
         let cell = Cell { experiment: self.experiment, estimator: &*estimator, fold, seed };
         let mut observer = RunObserver::open(path, progress, cancel)?;
+        let continued = observer.continues();
         let fitted = cell.fit(self.dataset, &mut observer)?;
+        let seconds = start.elapsed().as_secs_f64();
         let tested = !self.experiment.refit_all;
         let metrics =
             tested.then(|| stakeout_eval::metrics(&fitted.predictions, &fitted.train, &self.plan(seed))).transpose()?;
@@ -341,8 +395,7 @@ impl Request<'_> {
         };
         fitted.checkpoint.write(&path.join(CHECKPOINT))?;
         fitted.predictions.write_parquet(&path.join(PREDICTIONS))?;
-        let timing =
-            Timing { fit_and_score_seconds: start.elapsed().as_secs_f64(), threads: rayon::current_num_threads() };
+        let timing = Timing { fit_and_score_seconds: seconds, continued, threads: rayon::current_num_threads() };
         rundir::write_json(&path.join(TIMING), &timing)?;
         observer.finish()?;
         rundir::write_json(&path.join(METRICS), &result)?;
@@ -393,6 +446,7 @@ impl Request<'_> {
         if let Some((_, seed)) = cell {
             experiment.seed = crate::config::Seeds::One(seed);
         }
+        experiment.grid = None;
         experiment.train.clear(); // now part of the model's own section
         experiment.tune = None;
         experiment.model = serde_json::Map::from_iter([(self.model.kind.to_string(), config.clone())]);

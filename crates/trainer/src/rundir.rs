@@ -23,12 +23,17 @@ pub const PREDICTIONS: &str = "predictions.parquet";
 pub const METRICS: &str = "metrics.json";
 /// The result over many folds or seeds.
 pub const SUMMARY: &str = "summary.json";
+/// The settings of a grid.
+pub const GRID: &str = "grid.toml";
+/// The result of a grid.
+pub const GRID_RESULT: &str = "grid.json";
 /// The only file with wall-clock figures.
 pub const TIMING: &str = "timing.json";
 /// What stands behind the name of an export in the name of its test vectors.
 pub const CASES_SUFFIX: &str = ".cases.json";
-const LOCK: &str = ".lock";
-const TAKEN: &str = "it is there already: continue it with --resume, start over with --force, or choose another --out";
+pub(crate) const LOCK: &str = ".lock";
+pub(crate) const TAKEN: &str =
+    "it is there already: continue it with --resume, start over with --force, or choose another --out";
 
 /// What may happen to a directory that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,26 +60,14 @@ impl RunDir {
     /// [`TrainError::Run`] when it is there and must not be touched, holds something that is no run, or is locked by
     /// another process.
     pub fn open(path: &Path, existing: Existing) -> Result<Self, TrainError> {
-        let io = |source| TrainError::io("making", path, source);
         // Looked at before anything is made in it, and again under the lock.
-        let foreign = |entry: std::io::Result<fs::DirEntry>| {
-            entry.is_ok_and(|e| e.file_name() != LOCK && !is_leftover(&e.file_name()))
-        };
-        if path.exists() && !is_run(path) && fs::read_dir(path).map_err(io)?.any(foreign) {
+        if path.exists() && !is_run(path) && !is_bare(path)? {
             return Err(TrainError::run(path, "it is there and is no run: choose another --out"));
         }
         if existing == Existing::Continue && !is_run(path) {
             return Err(TrainError::run(path, format!("there is no {EXPERIMENT} to continue from")));
         }
-        fs::create_dir_all(path).map_err(io)?;
-        let lock_path = path.join(LOCK);
-        let lock = files::open_lock(&lock_path).map_err(|e| TrainError::io("locking", &lock_path, e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(TrainError::run(path, "another process is writing it")),
-            Err(fs::TryLockError::Error(error)) => return Err(TrainError::io("locking", &lock_path, error)),
-        }
-        let dir = Self { path: path.to_owned(), _lock: lock };
+        let dir = Self { path: path.to_owned(), _lock: make_and_lock(path)? };
         let there = is_run(path);
         if existing == Existing::Refuse && there {
             return Err(TrainError::run(path, TAKEN));
@@ -110,9 +103,37 @@ impl RunDir {
         }
         clear_cell(&self.path)
     }
+
+    /// Removes the run and its directory.
+    pub(crate) fn remove(self) -> Result<(), TrainError> {
+        self.clear()?;
+        let lock = self.path.join(LOCK);
+        fs::remove_file(&lock).map_err(|e| TrainError::io("removing", &lock, e))?;
+        fs::remove_dir(&self.path).map_err(|e| TrainError::io("removing", &self.path, e))
+    }
 }
 
-fn is_run(path: &Path) -> bool {
+/// Makes a directory where there is none, and locks it against other processes for as long as the file lives.
+pub(crate) fn make_and_lock(path: &Path) -> Result<File, TrainError> {
+    fs::create_dir_all(path).map_err(|e| TrainError::io("making", path, e))?;
+    let lock_path = path.join(LOCK);
+    let lock = files::open_lock(&lock_path).map_err(|e| TrainError::io("locking", &lock_path, e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(TrainError::run(path, "another process is writing it")),
+        Err(fs::TryLockError::Error(error)) => Err(TrainError::io("locking", &lock_path, error)),
+    }
+}
+
+/// Whether a directory holds nothing but a lock and what killed writes left.
+pub(crate) fn is_bare(path: &Path) -> Result<bool, TrainError> {
+    let own = |entry: std::io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name() == LOCK || is_leftover(&entry.file_name()))
+    };
+    Ok(fs::read_dir(path).map_err(|e| TrainError::io("reading", path, e))?.all(own))
+}
+
+pub(crate) fn is_run(path: &Path) -> bool {
     path.join(EXPERIMENT).exists()
 }
 
@@ -133,7 +154,7 @@ pub(crate) fn remove_leftovers(path: &Path) -> Result<(), TrainError> {
 }
 
 /// The sub-folders of a folder whose name begins so, sorted.
-fn folders(path: &Path, prefix: &str) -> Result<Vec<PathBuf>, TrainError> {
+pub(crate) fn folders(path: &Path, prefix: &str) -> Result<Vec<PathBuf>, TrainError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(|e| TrainError::io("reading", path, e))? {
         let entry = entry.map_err(|e| TrainError::io("reading", path, e))?;
@@ -151,15 +172,28 @@ fn clear_cell(path: &Path) -> Result<(), TrainError> {
     let own = [METRICS, SUMMARY, CHECKPOINT, PREDICTIONS, TIMING, "history.jsonl", "state.stk", EXPERIMENT];
     let exports = ExportFormat::ALL.map(ExportFormat::file_name).into_iter();
     let exports = exports.flat_map(|name| [name.to_owned(), format!("{name}{CASES_SUFFIX}")]);
-    for name in exports.chain(own.map(String::from)) {
-        let file = path.join(name);
-        match fs::remove_file(&file) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(TrainError::io("removing", &file, error)),
-        }
+    exports.chain(own.map(String::from)).try_for_each(|name| remove_file(&path.join(name)))
+}
+
+/// Removes a file that may be there.
+pub(crate) fn remove_file(file: &Path) -> Result<(), TrainError> {
+    match fs::remove_file(file) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(TrainError::io("removing", file, error)),
     }
-    Ok(())
+}
+
+/// The directories of the cells of a run that is there: its own for a single one, else those below it, sorted.
+pub(crate) fn cells(root: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    if root.join(METRICS).exists() {
+        return Ok(vec![root.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for fold in folders(root, "fold-")? {
+        found.extend(folders(&fold, "seed-")?);
+    }
+    Ok(found)
 }
 
 /// The directory of one cell: the run's own for a single one, else below it.
@@ -172,6 +206,7 @@ pub fn settings_digest(model: &str, experiment: &Experiment, model_config: &serd
     let mut decides = experiment.clone();
     decides.run = None;
     decides.tune = None;
+    decides.grid = None;
     decides.train.clear(); // part of the model's own section
     decides.model = serde_json::Map::from_iter([(model.to_owned(), model_config.clone())]);
     let text = serde_json::to_string(&decides).unwrap_or_default();
@@ -229,6 +264,9 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, TrainErro
 /// [`TrainError::Run`] when the directory is none.
 pub fn read_experiment(path: &Path) -> Result<Experiment, TrainError> {
     let file = path.join(EXPERIMENT);
+    if path.join(GRID).exists() {
+        return Err(TrainError::run(path, "it is a grid: name one of the runs in it"));
+    }
     if !file.exists() {
         return Err(TrainError::run(path, format!("there is no {EXPERIMENT}: it is not a run directory")));
     }

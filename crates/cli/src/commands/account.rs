@@ -7,8 +7,13 @@ use stakeout_trainer::Account;
 use crate::output;
 
 pub(crate) fn print(account: &Account) -> std::io::Result<()> {
+    print_of(account, "")
+}
+
+/// As [`print`], with what the heading says it is of.
+pub(crate) fn print_of(account: &Account, of: &str) -> std::io::Result<()> {
     let Account { episodes, episodes_left_out, rows_read, rows_used, rows_dropped, .. } = account;
-    output::line("\nwhat was read")?;
+    output::line(&format!("\nwhat was read{of}"))?;
     output::line(&format!("  episodes  {}; {episodes_left_out} left out", list(episodes)))?;
     for refused in account.episodes_refused.iter().take(3) {
         output::line(&output::clean(&format!("            cannot be cut: {refused}")))?;

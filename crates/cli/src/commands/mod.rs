@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod eval;
 mod export;
+mod grid;
 mod import;
 mod import_xgboost;
 mod models;

@@ -1,6 +1,27 @@
-//! `stakeout models`.
+//! `stakeout models`, and models by name.
+
+use anyhow::bail;
+use stakeout_core::ModelEntry;
+use stakeout_trainer::config::unknown_model;
 
 use crate::{Context, Exit, output};
+
+/// The models of a list of names, in its order; `all` is every registered one.
+pub(crate) fn named<'a>(names: &[String], context: &'a Context) -> anyhow::Result<Vec<&'a ModelEntry>> {
+    if names == ["all"] {
+        return Ok(context.models.entries().iter().collect());
+    }
+    let mut models: Vec<&ModelEntry> = Vec::new();
+    for name in names {
+        let known = context.models.entries().iter().find(|entry| entry.kind.as_str() == name);
+        let Some(entry) = known else { bail!("--model: {}", unknown_model(name, &context.models)) };
+        if models.iter().any(|model| model.kind == entry.kind) {
+            bail!("--model: {name} is named twice");
+        }
+        models.push(entry);
+    }
+    Ok(models)
+}
 
 pub(crate) fn run(context: &Context) -> anyhow::Result<Exit> {
     let entries = context.models.entries();

@@ -6,15 +6,17 @@ use stakeout_features::Inputs;
 use stakeout_splits::{Ledger, Separates};
 use stakeout_trainer::{Dataset, Reading};
 
-use super::what;
+use super::what::{self, Asked};
 use crate::args::Split;
 use crate::{Context, Exit, interrupt, output};
 
 pub(crate) fn run(args: &Split, context: &Context) -> anyhow::Result<Exit> {
-    let (mut experiment, named) = what::experiment(&args.what)?;
+    let Asked { mut experiment, mut places, store: named, .. } = what::asked(&args.what)?;
     if let Some(recipe) = &args.recipe {
         experiment.recipe.clone_from(recipe);
+        places.note(["recipe"], format!("--split {recipe}"));
     }
+    experiment.check_names(&context.models, &context.recipes, &places)?;
     let recipe = context.recipes.configure(&experiment.recipe, &experiment.split.clone().into())?;
     let (_, store) = what::store(args.path.as_deref().or(named.as_deref()), context)?;
     // The ledger needs labels, times and digests; no statistic of a window is kept.

@@ -11,7 +11,7 @@ use stakeout_splits::Fold;
 use stakeout_trainer::tune::{BEST, Found, SEARCH, Search, SearchDir, TuneKeys, complete};
 use stakeout_trainer::{Dataset, Existing, Experiment, Reading, Request, RunInfo, rundir};
 
-use super::what;
+use super::{models, what};
 use crate::args::Tune;
 use crate::exit::ResumableSearch;
 use crate::{Context, Exit, interrupt, output};
@@ -44,17 +44,24 @@ pub(crate) fn run(args: &Tune, context: &Context) -> anyhow::Result<Exit> {
 }
 
 fn asked(args: &Tune, context: &Context) -> anyhow::Result<Asked> {
-    let (mut experiment, store) = what::experiment(&args.what)?;
+    let what::Asked { mut experiment, mut places, store, .. } = what::asked(&args.what)?;
     if let Some(recipe) = &args.recipe {
         experiment.recipe.clone_from(recipe);
+        places.note(["recipe"], format!("--split {recipe}"));
     }
+    experiment.check_names(&context.models, &context.recipes, &places)?;
+    experiment.grid = None; // one model is tuned, on one view
     let mut keys = experiment.tune.clone().unwrap_or_default();
     if let Some(trials) = args.trials {
         keys.trials = trials;
     }
     let Some(name) = &args.model else { bail!("--model names what to tune") };
+    let [model] = models::named(std::slice::from_ref(name), context)?[..] else {
+        bail!("--model: one model is tuned at a time");
+    };
+    experiment.check_used(&[model], &places)?;
     Ok(Asked {
-        model: context.models.get(name)?.clone(),
+        model: model.clone(),
         experiment,
         keys,
         store,

@@ -45,7 +45,7 @@ fn split_shows_folds_and_ledger_and_json_parses() {
 #[test]
 fn the_commented_default_configuration_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
-    for model in ["constant", "gbt", "gru"] {
+    for model in ["constant", "gbt", "gru", "gbt,gru", "all"] {
         let text = stdout(&stakeout(["config", "--model", model]));
         let file = folder.path().join("x.toml");
         std::fs::write(&file, &text).unwrap();

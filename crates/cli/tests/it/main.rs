@@ -3,7 +3,9 @@
 mod bad_input;
 mod commands;
 mod export;
+mod grid;
 mod harness;
 mod resume;
 mod training;
 mod tune;
+mod typos;

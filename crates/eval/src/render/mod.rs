@@ -1,6 +1,7 @@
 //! Terminal reports: the constant predictor first, every number with its recipe and its independent units, nothing
 //! wider than 100 columns. Names come from outside and are made printable.
 
+mod grid;
 mod table;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,8 @@ use stakeout_core::text::printable;
 use crate::evaluation::{ClassScores, ConfusionTable, Evaluation, Group};
 use crate::{Estimate, Metrics, Plan, Sides, Summary, UnitScores};
 use table::{Table, WIDTH, count, estimate, list, number, units, wrap};
+
+pub use grid::{GridEntry, GridReport, GridRow, grid};
 
 /// The heading of every output on simulated data.
 pub const SIMULATED: &str = "SIMULATED DATA: says nothing about real malware";

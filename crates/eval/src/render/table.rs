@@ -69,6 +69,11 @@ pub(super) fn count(n: usize) -> String {
     grouped
 }
 
+/// Text and spaces up to a width.
+pub(super) fn pad(text: &str, width: usize) -> String {
+    format!("{text:<width$}")
+}
+
 pub(super) fn list(names: impl Iterator<Item = String>) -> String {
     let names: Vec<String> = names.collect();
     if names.is_empty() { "nothing".into() } else { names.join(", ") }

@@ -1,7 +1,10 @@
 //! Reports: what they look like, that they fit, and that a name cannot steer them.
 
 use proptest::prelude::*;
-use stakeout_eval::{Plan, Prediction, Predictions, Provenance, Run, TrainSide, Unit, metrics, render, summary};
+use stakeout_eval::render::{GridEntry, GridReport, GridRow};
+use stakeout_eval::{
+    Estimate, Plan, Prediction, Predictions, Provenance, Run, TrainSide, Unit, metrics, render, summary,
+};
 
 use crate::world::{Case, class_list, folds, predictions};
 
@@ -53,6 +56,40 @@ fn report_of_many_folds() {
     insta::assert_snapshot!(render::summary(&got, &provenance(false), LEDGER));
 }
 
+fn grid(names: [&str; 3], groups: &[&str]) -> GridReport {
+    let estimate = |point: f64, n_units: usize| Estimate {
+        point: Some(point),
+        lo: Some(point - 0.05),
+        hi: Some(point + 0.05),
+        unit: Unit::Episode,
+        n_units,
+    };
+    let scored = |point, seconds| GridEntry::Scored { macro_f1: estimate(point, 80), accuracy: Some(point), seconds };
+    let row = |name: &str, entry: &dyn Fn(usize) -> GridEntry| GridRow {
+        name: name.into(),
+        entries: (0..groups.len()).map(entry).collect(),
+    };
+    GridReport {
+        simulated: true,
+        provenance: vec![("recipe".into(), "host".into()), ("seed".into(), "1".into())],
+        held_out: vec!["pi-0".into(), "pi-1".into()],
+        bootstrap: Some(Plan::default()),
+        groups: groups.iter().map(ToString::to_string).collect(),
+        rows: vec![
+            row(names[0], &|_| scored(0.087, None)),
+            row(names[1], &|i| if i == 1 { GridEntry::Failed } else { scored(0.657, Some((3.21, i == 2))) }),
+            row(names[2], &|i| if i == 2 { GridEntry::Untested } else { scored(0.69, Some((12_345.6, false))) }),
+        ],
+        notes: vec!["gbt-realistic-host-clean failed: no calibration window for pi-3".into()],
+    }
+}
+
+#[test]
+fn report_of_a_grid() {
+    let groups = ["realistic, global", "realistic, host-clean", "oracle, global"];
+    insta::assert_snapshot!(render::grid(&grid(["constant", "gbt", "gru"], &groups)));
+}
+
 fn assert_printable(text: &str) {
     for line in text.lines() {
         assert!(line.chars().count() <= 100, "{line}");
@@ -97,6 +134,11 @@ proptest! {
         assert_printable(&render::report(&metrics(&it, &train, &plan).unwrap(), &provenance, &ledger));
         let run = Run { held_out: &host, seed: 1, predictions: &it, train: &train };
         assert_printable(&render::summary(&summary(&[run], Unit::Host, &plan).unwrap(), &provenance, &ledger));
+        let mut of_grid = grid([&host, &profile, "gru"], &[&host, &profile, &ledger]);
+        of_grid.provenance.push((host.clone(), profile.clone()));
+        of_grid.notes.push(ledger);
+        of_grid.rows[1].entries.pop();
+        assert_printable(&render::grid(&of_grid));
     }
 }
 
