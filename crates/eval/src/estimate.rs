@@ -43,7 +43,7 @@ impl Unit {
     pub fn for_interval(self) -> usize {
         match self {
             Self::Episode => 2,
-            Self::Host | Self::Sample => HOSTS_FOR_INTERVAL,
+            Self::Host | Self::Sample | Self::Fold => HOSTS_FOR_INTERVAL,
         }
     }
 }
