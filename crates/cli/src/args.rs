@@ -222,7 +222,7 @@ pub(crate) enum Scaling {
     HostClean,
 }
 
-/// Train and test: hold data out, fit, score, report; a grid where more than one model, view or scaler is asked for
+/// Train and test: hold data out, fit, score, report; several models make a grid
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  stakeout train --model gru --split host\n  stakeout train --model gbt --split leave-one-host-out --store stores/smd --scaler host-clean\n  stakeout train --model all --split host --view both              # a grid: one directory, one table\n  stakeout train --model gbt,gru --split host --scaler global,host-clean --out runs/mine\n  stakeout train --resume runs/gru-host-realistic-1-0a1b2c3d       # a run or a grid\n  stakeout train --config runs/grid-host-0a1b2c3d/grid.toml --seed 2"
