@@ -30,7 +30,7 @@ pub(crate) struct Global {
     /// No progress on stderr
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// More detail on stderr
+    /// More detail: the reliability table in a report, the whole chain of an error
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
 }

@@ -32,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) recipes: RecipeRegistry,
     pub(crate) progress: Box<dyn Progress>,
     pub(crate) json: bool,
+    /// Whether more than the report is wanted.
+    pub(crate) verbose: bool,
 }
 
 /// Parses the command line, runs the command with the given models and recipes, and returns how it ended.
@@ -50,7 +52,13 @@ pub fn main_with(models: ModelRegistry, recipes: RecipeRegistry) -> Exit {
         output::say(&format!("error: --threads {threads}: {error}"));
         return Exit::Usage;
     }
-    let context = Context { models, recipes, progress: progress::for_stderr(cli.global.quiet), json: cli.global.json };
+    let context = Context {
+        models,
+        recipes,
+        progress: progress::for_stderr(cli.global.quiet),
+        json: cli.global.json,
+        verbose: cli.global.verbose,
+    };
     match commands::run(cli.command, &context) {
         Ok(exit) => exit,
         Err(error) => exit::report(&error, cli.global.verbose),

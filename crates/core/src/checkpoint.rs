@@ -10,8 +10,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BaseModel, CoreError, Device, InputKind, LoadContext, ModelError, ModelKind, ModelRegistry, Scaler, Schema,
-    SchemaHash, files,
+    BaseModel, Calibration, CoreError, Device, InputKind, LoadContext, ModelError, ModelKind, ModelRegistry, Scaler,
+    Schema, SchemaHash, files,
 };
 
 const MAGIC: [u8; 8] = *b"STAKEOUT";
@@ -37,6 +37,9 @@ pub struct CheckpointHeader {
     pub schema_hash: SchemaHash,
     /// How its input is scaled.
     pub scaler: Scaler,
+    /// What its probabilities go through before anybody sees them; absent = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// The recipe that held data out.
     pub recipe: String,
     /// The held-out groups of the test side, by name; empty for a model refitted on all rows.
@@ -138,6 +141,9 @@ impl Checkpoint {
         if header.schema.hash() != header.schema_hash {
             return Err(refused(path, "its schema and its schema hash disagree"));
         }
+        if let Some(map) = &header.calibration {
+            map.check_classes(header.schema.classes.len())?;
+        }
         Ok(Self { header, weights })
     }
 
@@ -182,6 +188,7 @@ mod tests {
                 schema_hash: schema.hash(),
                 schema,
                 scaler: Scaler::None,
+                calibration: None,
                 recipe: "host".into(),
                 held_out: vec!["host-1".into()],
                 tested: true,
@@ -199,6 +206,23 @@ mod tests {
         let path = folder.path().join("checkpoint.stk");
         example().write(&path).unwrap();
         assert_eq!(Checkpoint::read(&path).unwrap(), example());
+    }
+
+    #[test]
+    fn a_calibration_map_travels_along_and_one_of_other_classes_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.stk");
+        let mut checkpoint = example();
+        let plain = checkpoint.to_bytes(&path).unwrap();
+        assert!(!String::from_utf8_lossy(&plain).contains("calibration\":"), "no map, no word of it: older files");
+        checkpoint.header.calibration = Some(Calibration::Temperature { t: 1.7 });
+        checkpoint.write(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
+        checkpoint.header.calibration =
+            Some(Calibration::Dirichlet { weights: vec![vec![1.0, 0.0], vec![0.0, 1.0]], bias: vec![0.0; 2] });
+        checkpoint.write(&path).unwrap();
+        let message = Checkpoint::read(&path).unwrap_err().to_string();
+        assert!(message.contains("2 classes but 5 classes is needed"), "{message}");
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod batch;
+pub mod calibration;
 pub mod channel;
 pub mod channels;
 pub mod checkpoint;
@@ -34,6 +35,7 @@ pub mod trace;
 pub mod window;
 
 pub use batch::{Batch, InputKind, Subset, WindowTable, Windows};
+pub use calibration::Calibration;
 pub use channel::{ChannelKind, ChannelSpec, Source};
 pub use checkpoint::{Checkpoint, CheckpointHeader};
 pub use class::ClassList;

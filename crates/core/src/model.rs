@@ -9,6 +9,10 @@ use thiserror::Error;
 
 use crate::{Batch, CoreError, ExportContext, ExportFormat, Geometry, InputKind, Windows};
 
+/// With fewer validation windows than this, nothing is chosen by them or fitted to them: a score over so few is too
+/// coarse.
+pub const FEWEST_TO_CHOOSE: usize = 20;
+
 /// Class probabilities, one row a window (windows × classes).
 pub type Scores = Array2<f32>;
 
@@ -267,7 +271,8 @@ impl FitObserver for Silent {
 
 /// Everything a fit is given besides the training windows.
 pub struct FitContext<'a> {
-    /// Chooses the epoch; `None` when the estimator does not need it.
+    /// Chooses the epoch; `None` when the estimator does not need it or there are too few windows to choose by: all
+    /// epochs or rounds are run then.
     pub validation: Option<Labelled<'a>>,
     /// The only source of randomness.
     pub seed: u64,
@@ -285,7 +290,8 @@ pub trait Estimator: Send + Sync {
     /// What the model is fed.
     fn input(&self) -> InputKind;
 
-    /// Whether a validation side chooses something. If not, training and validation rows are merged for it.
+    /// Whether a validation side chooses something. If not, training and validation rows are merged for it, unless a
+    /// calibration map is fitted on them.
     fn needs_validation(&self) -> bool;
 
     /// The hyper-parameters, complete, as the configuration section that would make them again.

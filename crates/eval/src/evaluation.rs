@@ -6,6 +6,7 @@ use stakeout_core::confusion::Confusion;
 use crate::bootstrap::Plan;
 use crate::cells::ClusterCounts;
 use crate::estimate::{Estimate, HOSTS_FOR_INTERVAL, Unit, UnitScores, unit_scores};
+use crate::probabilities::{Cases, ProbabilityScores, probability_scores};
 use crate::{EvalError, Names};
 
 /// Scores of one model on the rows of one side.
@@ -34,6 +35,10 @@ pub struct Constant {
     pub accuracy: Estimate,
     /// Both scores by every unit.
     pub by_unit: Vec<UnitScores>,
+    /// The class frequencies of the training side as probabilities, by the headline unit; absent without rows or
+    /// training side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<ProbabilityScores>,
 }
 
 /// Scores of the model on the whole side.
@@ -47,6 +52,9 @@ pub struct ModelScores {
     pub by_unit: Vec<UnitScores>,
     /// Each class of the class list.
     pub per_class: Vec<ClassScores>,
+    /// The probabilities, by the headline unit; absent without rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<ProbabilityScores>,
 }
 
 /// Scores of one class.
@@ -112,6 +120,18 @@ pub(crate) struct Rows {
     /// The held-out group, where it is another unit than the host.
     pub(crate) group: Option<(Unit, Vec<u32>)>,
     pub(crate) trained: Vec<bool>,
+    pub(crate) chances: Chances,
+}
+
+/// Probabilities of the rows. Empty where only calls are scored.
+#[derive(Default)]
+pub(crate) struct Chances {
+    /// Rows × classes.
+    pub(crate) probabilities: Vec<f32>,
+    /// Class frequencies of each training side.
+    pub(crate) constants: Vec<Vec<f32>>,
+    /// Which of them belongs to each row; `None` where a training side is empty.
+    pub(crate) constant_of: Option<Vec<usize>>,
 }
 
 impl Rows {
@@ -129,7 +149,26 @@ impl Rows {
             profile: keep(&self.profile, &rows),
             group: self.group.as_ref().map(|(unit, values)| (*unit, keep(values, &rows))),
             trained: self.trained.clone(),
+            chances: Chances::default(),
         }
+    }
+
+    /// Scores of the rows' own probabilities or of others, by the headline unit.
+    fn probability_scores(
+        &self,
+        probabilities: &[f32],
+        unit: Unit,
+        plan: &Plan,
+    ) -> Result<Option<ProbabilityScores>, EvalError> {
+        let cases = Cases {
+            classes: self.trained.len(),
+            probabilities,
+            truth: &self.truth,
+            episode: &self.episode,
+            cluster: if unit == Unit::Host { &self.host } else { &self.episode },
+            unit,
+        };
+        probability_scores(&cases, plan)
     }
 
     fn units(&self) -> Vec<(Unit, &[u32])> {
@@ -176,14 +215,29 @@ pub(crate) fn evaluate(
     }
     let own = at_unit(&by_unit, unit);
     let base = at_unit(&constant_by_unit, unit);
+    let Chances { probabilities, constants, constant_of } = &rows.chances;
+    let constant_calibration = match constant_of {
+        None => None,
+        Some(of) => {
+            let said: Vec<f32> = of.iter().flat_map(|&run| &constants[run]).copied().collect();
+            rows.probability_scores(&said, unit, plan)?
+        }
+    };
     Ok(Evaluation {
         constant: Constant {
             class: constant_names(rows, classes),
             macro_f1: base.macro_f1,
             accuracy: base.accuracy,
             by_unit: constant_by_unit,
+            calibration: constant_calibration,
         },
-        test: ModelScores { macro_f1: own.macro_f1, accuracy: own.accuracy, by_unit, per_class },
+        test: ModelScores {
+            macro_f1: own.macro_f1,
+            accuracy: own.accuracy,
+            by_unit,
+            per_class,
+            calibration: rows.probability_scores(probabilities, unit, plan)?,
+        },
         by_profile: groups(rows, &rows.profile, profiles, plan)?,
         by_host: groups(rows, &rows.host, hosts, plan)?,
         confusion: confusion_table(rows, classes),

@@ -41,6 +41,9 @@ pub mod bootstrap;
 mod cells;
 mod estimate;
 
+pub mod calibrate;
+pub mod probabilities;
+
 mod compare;
 
 mod evaluation;
@@ -57,5 +60,6 @@ pub use evaluation::{ClassScores, ConfusionTable, Constant, Evaluation, Group, M
 pub use metrics::{Metrics, Sides, TrainSide, metrics};
 pub use names::Names;
 pub use predictions::{Prediction, Predictions};
+pub use probabilities::{CalibrationErrors, Parts, ProbabilityScores, ReliabilityBin};
 pub use render::Provenance;
 pub use summary::{CAVEAT, FoldScore, Primary, Run, SeedScore, Summary, summary};

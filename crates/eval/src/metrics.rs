@@ -5,7 +5,7 @@ use stakeout_core::Side;
 
 use crate::bootstrap::Plan;
 use crate::evaluation::{
-    ConfusionTable, Constant, Evaluation, Group, ModelScores, Rows, distinct, evaluate, in_rank_order,
+    Chances, ConfusionTable, Constant, Evaluation, Group, ModelScores, Rows, distinct, evaluate, in_rank_order,
 };
 use crate::{EvalError, HOSTS_FOR_INTERVAL, Predictions};
 
@@ -25,6 +25,12 @@ impl TrainSide {
     pub fn majority(&self) -> Option<u16> {
         let most = self.windows.iter().max().filter(|most| **most > 0)?;
         self.windows.iter().position(|n| n == most).map(|class| class as u16)
+    }
+
+    /// Share of each class in the windows: what the constant predictor says. `None` when there is no window.
+    pub fn frequencies(&self) -> Option<Vec<f32>> {
+        let total: u64 = self.windows.iter().sum();
+        (total > 0).then(|| self.windows.iter().map(|&n| (n as f64 / total as f64) as f32).collect())
     }
 
     pub(crate) fn trained(&self) -> Vec<bool> {
@@ -102,6 +108,11 @@ pub fn metrics(predictions: &Predictions, train: &TrainSide, plan: &Plan) -> Res
         profile: ranked(&predictions.profile, predictions.profiles.ranks()),
         group: None,
         trained: train.trained(),
+        chances: Chances {
+            probabilities: test.iter().flat_map(|&row| predictions.probabilities(row)).copied().collect(),
+            constants: train.frequencies().into_iter().collect(),
+            constant_of: train.frequencies().map(|_| vec![0; test.len()]),
+        },
     };
     let count = |ids: &[u32], train| Sides {
         train,

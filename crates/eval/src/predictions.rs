@@ -1,7 +1,7 @@
 //! Stored predictions: who each scored window is, its label and one probability a class.
 
 use stakeout_core::confusion::argmax;
-use stakeout_core::{ClassList, Side};
+use stakeout_core::{Calibration, ClassList, Side};
 
 use crate::{EvalError, Names};
 
@@ -116,6 +116,17 @@ impl Predictions {
         self.observed_seconds.push(row.observed_seconds);
         self.label.push(row.label);
         self.probabilities.extend_from_slice(row.probabilities);
+        Ok(())
+    }
+
+    /// Sends every row through a calibration map.
+    ///
+    /// # Errors
+    /// [`EvalError::Core`] for a map of another number of classes; nothing is changed then.
+    pub fn calibrate(&mut self, map: &Calibration) -> Result<(), EvalError> {
+        let classes = self.classes.len();
+        map.check_classes(classes)?;
+        self.probabilities.chunks_exact_mut(classes).for_each(|row| map.apply(row));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use stakeout_core::Side;
 
 use crate::bootstrap::{self, Plan};
 use crate::estimate::{Estimate, Unit};
-use crate::evaluation::{Evaluation, Rows, confusion, distinct, evaluate, in_rank_order};
+use crate::evaluation::{Chances, Evaluation, Rows, confusion, distinct, evaluate, in_rank_order};
 use crate::metrics::class_notes;
 use crate::{EvalError, Names, Predictions, TrainSide};
 
@@ -204,8 +204,13 @@ fn pooled(runs: &[Run<'_>], classes: &[String], unit: Unit, plan: &Plan) -> Resu
         profile: Vec::new(),
         group: (unit != Unit::Host).then(|| (unit, Vec::new())),
         trained: vec![false; classes.len()],
+        chances: Chances {
+            probabilities: Vec::new(),
+            constants: runs.iter().filter_map(|run| run.train.frequencies()).collect(),
+            constant_of: runs.iter().all(|run| run.train.majority().is_some()).then(Vec::new),
+        },
     };
-    for run in runs {
+    for (nth, run) in runs.iter().enumerate() {
         let majority = run.train.majority();
         for (trained, own) in rows.trained.iter_mut().zip(run.train.trained()) {
             *trained |= own;
@@ -214,6 +219,8 @@ fn pooled(runs: &[Run<'_>], classes: &[String], unit: Unit, plan: &Plan) -> Resu
             let it = run.predictions.row(row);
             rows.truth.push(it.label);
             rows.predicted.push(run.predictions.predicted(row));
+            rows.chances.probabilities.extend_from_slice(run.predictions.probabilities(row));
+            rows.chances.constant_of.iter_mut().for_each(|of| of.push(nth));
             rows.episode.push(episodes.intern(it.episode));
             rows.host.push(hosts.intern(it.host));
             rows.profile.push(profiles.intern(it.profile));

@@ -36,7 +36,7 @@ const INPUT: InputKind = InputKind::Summary;
 
 /// With fewer validation windows than this the last round is taken: their loss says too little to choose by. The
 /// history then carries no validation loss.
-pub const MIN_VALIDATION_WINDOWS: usize = 20;
+pub const MIN_VALIDATION_WINDOWS: usize = stakeout_core::model::FEWEST_TO_CHOOSE;
 
 /// The registry entry.
 pub fn entry() -> ModelEntry {

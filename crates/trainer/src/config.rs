@@ -5,6 +5,7 @@
 //! view = "realistic"
 //! seed = 1                    # or [1, 2, 3]
 //! scaler = "global"           # none | global | host-clean
+//! calibration = "none"        # none | temperature | isotonic | dirichlet
 //!
 //! [window]                    # absent keys come from the corpus
 //! seconds = 10
@@ -34,6 +35,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stakeout_core::{Device, ModelEntry, View, files};
+use stakeout_eval::calibrate::Method;
 use stakeout_telemetry::WindowKeys;
 
 use crate::TrainError;
@@ -66,6 +68,34 @@ impl ScalerChoice {
             Self::None => "none",
             Self::Global => "global",
             Self::HostClean => "host-clean",
+        }
+    }
+}
+
+/// What probabilities go through before they leave the model. `None` is the default: a map needs validation rows of its
+/// own, and a model that chooses nothing is better served by training on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CalibrationChoice {
+    /// Nothing.
+    #[default]
+    None,
+    /// One temperature.
+    Temperature,
+    /// A monotone curve a class.
+    Isotonic,
+    /// A linear map of the logarithms.
+    Dirichlet,
+}
+
+impl CalibrationChoice {
+    /// How the map is fitted; `None` without one.
+    pub fn method(self) -> Option<Method> {
+        match self {
+            Self::None => None,
+            Self::Temperature => Some(Method::Temperature),
+            Self::Isotonic => Some(Method::Isotonic),
+            Self::Dirichlet => Some(Method::Dirichlet),
         }
     }
 }
@@ -153,6 +183,8 @@ pub struct Experiment {
     pub seed: Seeds,
     /// How inputs are scaled.
     pub scaler: ScalerChoice,
+    /// The map, fitted on the validation side, that probabilities go through.
+    pub calibration: CalibrationChoice,
     /// Where nets compute.
     pub device: Device,
     /// Whether rare classes weigh more in the loss.
@@ -189,6 +221,7 @@ impl Default for Experiment {
             view: View::default(),
             seed: Seeds::One(1),
             scaler: ScalerChoice::default(),
+            calibration: CalibrationChoice::default(),
             device: Device::default(),
             class_weights: ClassWeights::default(),
             degraded: false,
@@ -205,11 +238,12 @@ impl Default for Experiment {
     }
 }
 
-const TOP_KEYS: [&str; 16] = [
+const TOP_KEYS: [&str; 17] = [
     "recipe",
     "view",
     "seed",
     "scaler",
+    "calibration",
     "device",
     "class_weights",
     "degraded",

@@ -1,9 +1,11 @@
 //! One fold with one seed: scale, fit, score.
 
+use stakeout_core::model::FEWEST_TO_CHOOSE;
 use stakeout_core::{
-    BaseModel, Checkpoint, CheckpointHeader, Estimator, FitContext, FitObserver, InputKind, Labelled, SampleIndex,
-    Scaler, Side, Subset,
+    BaseModel, Calibration, Checkpoint, CheckpointHeader, Estimator, FitContext, FitObserver, InputKind, Labelled,
+    SampleIndex, Scaler, Scores, Side, Subset, Windows,
 };
+use stakeout_eval::calibrate::{self, Sample};
 use stakeout_eval::{Prediction, Predictions, TrainSide};
 use stakeout_features::{Scaled, fit_moments};
 use stakeout_splits::Fold;
@@ -25,27 +27,87 @@ pub(crate) struct Fitted {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) predictions: Predictions,
     pub(crate) train: TrainSide,
+    /// What must be said of the validation side: what it was used for.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Cell<'_> {
-    /// Rows that fit weights: training rows, joined by the validation rows when the estimator chooses nothing on them.
+    /// Rows that fit weights: training rows, joined by the validation rows when those are held back for nothing.
     pub(crate) fn train_rows(&self) -> Vec<usize> {
-        let chooses = self.estimator.needs_validation();
+        let held_back = self.validation_rows();
         if self.experiment.refit_all {
             // Every row that chooses nothing, those that the recipe puts in no side included.
-            let choose = if chooses { self.fold.validation() } else { &[] };
-            return (0..self.fold.rows()).filter(|row| choose.binary_search(row).is_err()).collect();
+            return (0..self.fold.rows()).filter(|row| held_back.binary_search(row).is_err()).collect();
         }
         let mut rows = self.fold.train().to_vec();
-        if !chooses {
+        if held_back.is_empty() {
             rows.extend_from_slice(self.fold.validation());
             rows.sort_unstable();
         }
         rows
     }
 
+    /// Rows that are held back from training: those that choose an epoch or fit a calibration map, where there are
+    /// enough of them for either.
     fn validation_rows(&self) -> &[usize] {
-        if self.estimator.needs_validation() { self.fold.validation() } else { &[] }
+        let rows = self.fold.validation();
+        let used = self.estimator.needs_validation() || self.experiment.calibration.method().is_some();
+        if used && rows.len() >= FEWEST_TO_CHOOSE { rows } else { &[] }
+    }
+
+    /// What must be said where validation rows were too few for what they were asked for.
+    fn too_few_remarks(&self) -> Vec<String> {
+        let n = self.fold.validation().len();
+        if n >= FEWEST_TO_CHOOSE {
+            return Vec::new();
+        }
+        let mut remarks = Vec::new();
+        if n > 0 && self.estimator.needs_validation() {
+            remarks.push(format!(
+                "{n} validation windows are too few to choose by ({FEWEST_TO_CHOOSE}): they were trained on, and every \
+                 epoch or round was run"
+            ));
+        }
+        if let Some(method) = self.experiment.calibration.method() {
+            remarks.push(format!(
+                "no calibration map: {n} validation windows are too few to fit one ({FEWEST_TO_CHOOSE}); probabilities \
+                 are the model's own, not {} ones",
+                method.name()
+            ));
+        }
+        remarks
+    }
+
+    /// Fits the calibration map to the validation rows, which are all that `predictions` holds, and sends them through
+    /// it.
+    fn calibrate(
+        &self,
+        predictions: &mut Predictions,
+        remarks: &mut Vec<String>,
+    ) -> Result<Option<Calibration>, TrainError> {
+        let Some(method) = self.experiment.calibration.method().filter(|_| !predictions.is_empty()) else {
+            return Ok(None);
+        };
+        let sample = Sample::of(predictions, Side::Validation)?;
+        let map = calibrate::fit(method, &sample)?;
+        predictions.calibrate(&map)?;
+        let found = match &map {
+            Calibration::Temperature { t } => format!(" ({t:.3})"),
+            _ => String::new(),
+        };
+        remarks.push(format!(
+            "probabilities went through a {} map{found} fitted on the {} validation windows ({} episodes, each of weight \
+             1): the calibration of the validation rows themselves is in-sample",
+            method.name(),
+            predictions.len(),
+            sample.episodes()
+        ));
+        let absent: Vec<&str> =
+            sample.absent().into_iter().map(|class| predictions.classes().names()[class].as_str()).collect();
+        if !absent.is_empty() {
+            remarks.push(format!("the calibration map saw no window of {}", absent.join(", ")));
+        }
+        Ok(Some(map))
     }
 
     /// Fits on the training side and scores validation and test windows.
@@ -65,8 +127,9 @@ impl Cell<'_> {
         let (train_weights, validation_weights) = (weights(&train_labels), weights(&validation_labels));
         let (train, validation) = (Subset::new(&scaled, &train_rows), Subset::new(&scaled, validation_rows));
 
+        let chooses = self.estimator.needs_validation() && !validation_rows.is_empty();
         let mut cx = FitContext {
-            validation: (!validation_rows.is_empty()).then_some(Labelled {
+            validation: chooses.then_some(Labelled {
                 windows: &validation,
                 labels: &validation_labels,
                 weights: &validation_weights,
@@ -81,6 +144,7 @@ impl Cell<'_> {
         let mut predictions = Predictions::new(dataset.schema.classes.clone());
         score(
             &*model,
+            None,
             &scaled,
             index,
             self.fold.name(),
@@ -89,9 +153,12 @@ impl Cell<'_> {
             Side::Validation,
             validation_rows,
         )?;
+        let mut remarks = self.too_few_remarks();
+        let calibration = self.calibrate(&mut predictions, &mut remarks)?;
         if !self.experiment.refit_all {
             score(
                 &*model,
+                calibration.as_ref(),
                 &scaled,
                 index,
                 self.fold.name(),
@@ -110,6 +177,7 @@ impl Cell<'_> {
                     schema_hash: dataset.schema.hash(),
                     schema: dataset.schema.clone(),
                     scaler,
+                    calibration,
                     recipe: self.experiment.recipe.clone(),
                     held_out: if self.experiment.refit_all { Vec::new() } else { self.fold.held_out().to_vec() },
                     tested: !self.experiment.refit_all,
@@ -121,6 +189,7 @@ impl Cell<'_> {
             },
             predictions,
             train: train_side(index, &train_rows),
+            remarks,
         })
     }
 }
@@ -201,11 +270,28 @@ fn train_side(index: &SampleIndex, rows: &[usize]) -> TrainSide {
     TrainSide { windows, episodes: episodes.len(), hosts: hosts.len() }
 }
 
+/// The probabilities of all windows of a scaled source, after the calibration map where there is one.
+pub(crate) fn probabilities(
+    model: &dyn BaseModel,
+    calibration: Option<&Calibration>,
+    windows: &dyn Windows,
+) -> Result<Scores, TrainError> {
+    let mut scores = model.predict(windows)?;
+    if let Some(map) = calibration {
+        map.check_classes(scores.ncols())?;
+        for mut row in scores.rows_mut() {
+            map.apply(row.as_slice_mut().expect("a score row is contiguous"));
+        }
+    }
+    Ok(scores)
+}
+
 /// Adds the predictions of some rows of a scaled source.
 #[allow(clippy::too_many_arguments)] // one row of predictions names all of these
 pub(crate) fn score(
     model: &dyn BaseModel,
-    windows: &dyn stakeout_core::Windows,
+    calibration: Option<&Calibration>,
+    windows: &dyn Windows,
     index: &SampleIndex,
     fold: &str,
     seed: u64,
@@ -213,7 +299,7 @@ pub(crate) fn score(
     side: Side,
     rows: &[usize],
 ) -> Result<(), TrainError> {
-    let scores = model.predict(&Subset::new(windows, rows))?;
+    let scores = probabilities(model, calibration, &Subset::new(windows, rows))?;
     for (&row, probabilities) in rows.iter().zip(scores.rows()) {
         let (key, episode) = (index.windows[row], index.episode_of(row));
         let seen_until = key.t0_ns.saturating_add(index.window_ns).min(episode.span.1);

@@ -4,8 +4,8 @@
 //! way: [`Dataset::open`] reads, validates and cuts a store; [`Request::train`] holds data out, fits, scores and writes.
 //!
 //! Invariants:
-//! * the test side chooses nothing: scaler, class weights and epochs see the training side (and validation) alone, and
-//!   calibration stretches are in no side;
+//! * the test side chooses nothing: scaler, class weights, epochs and calibration maps see the training side (and
+//!   validation) alone, and calibration stretches are in no side;
 //! * a run directory is locked while it is written, its `metrics.json` is written last, and every file but the
 //!   growing `history.jsonl` appears whole or not at all;
 //! * the same settings, data and seed give the same bytes in every file but `timing.json`.
@@ -33,7 +33,9 @@ pub mod score;
 pub mod tune;
 
 pub use cases::{Cases, cases};
-pub use config::{ClassWeights, Experiment, GridKeys, GridRecord, Places, RunInfo, ScalerChoice, Seeds};
+pub use config::{
+    CalibrationChoice, ClassWeights, Experiment, GridKeys, GridRecord, Places, RunInfo, ScalerChoice, Seeds,
+};
 pub use dataset::{Account, Dataset, Reading};
 pub use error::TrainError;
 pub use grid::{Grid, GridDir, GridOutcome, GridResult};

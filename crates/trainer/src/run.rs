@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use stakeout_core::{Clock, EpisodeRef, Estimator, ModelEntry, ModelError, SampleIndex, Side};
+use stakeout_core::{Calibration, Clock, EpisodeRef, Estimator, ModelEntry, ModelError, SampleIndex, Side};
 use stakeout_eval::bootstrap::Plan;
 use stakeout_eval::{Metrics, Predictions, Run, Summary, TrainSide, Unit};
 use stakeout_splits::{Fold, Ledger, Separates, Split};
 
-use crate::config::{Experiment, RunInfo};
+use crate::config::{CalibrationChoice, Experiment, RunInfo};
 use crate::dataset::Account;
 use crate::fit::{Cell, Fitted};
 use crate::observe::RunObserver;
@@ -70,6 +70,9 @@ pub struct CellResult {
     pub rows: Account,
     /// Windows of the index that are in no side of this fold, by reason.
     pub windows_in_no_side: BTreeMap<String, usize>,
+    /// The map that probabilities went through, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// What the recipe and the fit say about themselves.
     pub remarks: Vec<String>,
 }
@@ -274,12 +277,7 @@ impl Request<'_> {
             recipe: experiment.recipe.clone(),
             view: experiment.view.to_string(),
             scaler: scaler.into(),
-            selection: if estimator.needs_validation() {
-                "settings fixed before the run; the epoch or round as the remarks say, by the validation side alone"
-            } else {
-                "settings fixed before the run; nothing was chosen, validation rows were trained on"
-            }
-            .into(),
+            selection: selection(estimator.needs_validation(), experiment.calibration),
             corpus: self.dataset.corpus.clone(),
             simulated: self.dataset.simulated,
             data_digest: self.dataset.digest.clone(),
@@ -371,10 +369,15 @@ impl Request<'_> {
         let metrics =
             tested.then(|| stakeout_eval::metrics(&fitted.predictions, &fitted.train, &self.plan(seed))).transpose()?;
         let mut remarks = fold.notes().to_vec();
+        remarks.extend(fitted.remarks.iter().cloned());
         remarks.extend(observer.notes().iter().cloned());
         if self.experiment.refit_all {
-            let but =
-                if estimator.needs_validation() { " but the validation side, which chose when to stop" } else { "" };
+            let held_back = !fitted.predictions.is_empty();
+            let but = match (held_back, estimator.needs_validation()) {
+                (false, _) => "",
+                (true, true) => " but the validation side, which chose when to stop",
+                (true, false) => " but the validation side, which fitted the calibration map",
+            };
             remarks.push(format!("fitted on all rows{but}; tested on none: no score says how good it is"));
         }
         remarks.extend(self.clock_remark());
@@ -391,6 +394,7 @@ impl Request<'_> {
             ledger: tested.then(|| Ledger::new(&self.dataset.index, fold, self.recipe.min_cell())).transpose()?,
             rows: self.dataset.account.clone(),
             windows_in_no_side: dropped.iter().map(|d| (d.reason.clone(), d.rows.len())).collect(),
+            calibration: fitted.checkpoint.header.calibration.clone(),
             remarks,
         };
         fitted.checkpoint.write(&path.join(CHECKPOINT))?;
@@ -462,4 +466,20 @@ impl Request<'_> {
         });
         Ok(stakeout_core::files::write_atomic(&path.join(EXPERIMENT), experiment.to_toml()?.as_bytes())?)
     }
+}
+
+/// How settings, epochs and probabilities were chosen, as a sentence.
+fn selection(needs_validation: bool, calibration: CalibrationChoice) -> String {
+    let mut text = "settings fixed before the run; ".to_owned();
+    text.push_str(match (needs_validation, calibration.method()) {
+        (true, _) => "the epoch or round as the remarks say, by the validation side alone",
+        (false, None) => "nothing was chosen, validation rows were trained on",
+        (false, Some(_)) => "nothing was chosen",
+    });
+    if let Some(method) = calibration.method() {
+        text.push_str("; probabilities mapped (");
+        text.push_str(method.name());
+        text.push_str(") as the remarks say, by the validation side alone");
+    }
+    text
 }

@@ -16,7 +16,7 @@ use stakeout_splits::{Fold, RecipeRegistry};
 use stakeout_telemetry::Store;
 
 use crate::dataset::{calibration_windows, sweep};
-use crate::fit::{host_clean, hosts, score};
+use crate::fit::{host_clean, hosts, probabilities, score};
 use crate::rundir::{self, METRICS};
 use crate::{Account, CellResult, Dataset, Experiment, Progress, Reading, TrainError};
 
@@ -94,8 +94,8 @@ impl StoredRun {
         self.header.schema.check_same(&dataset.schema)?;
         let fold = self.fold(&dataset, recipes)?;
         // Where validation rows were trained on, the run has no predictions of them.
-        let chose = self.result.metrics.as_ref().is_some_and(|metrics| metrics.n_windows.validation > 0);
-        let validation = if chose { fold.validation() } else { &[] };
+        let held_back = self.result.metrics.as_ref().is_some_and(|metrics| metrics.n_windows.validation > 0);
+        let validation = if held_back { fold.validation() } else { &[] };
         let sides = [(Side::Validation, validation), (Side::Test, fold.test())];
         let metrics = self.metrics(&dataset, &self.header.scaler, fold.name(), &sides)?;
         Ok((metrics, dataset))
@@ -147,7 +147,8 @@ impl StoredRun {
         let mut predictions = Predictions::new(dataset.schema.classes.clone());
         let seed = self.result.seed;
         for &(side, rows) in sides {
-            score(&*self.model, &scaled, index, fold, seed, &mut predictions, side, rows)?;
+            let map = self.header.calibration.as_ref();
+            score(&*self.model, map, &scaled, index, fold, seed, &mut predictions, side, rows)?;
         }
         let intervals = &self.experiment.intervals;
         let plan = Plan { resamples: intervals.resamples, level: intervals.level, seed };
@@ -213,7 +214,7 @@ impl StoredModel {
             let n = cut.t0_ns.len();
             let table = table(&schema, self.model.input(), cut.summary, cut.tensor, cut.lengths)?;
             let scaled = Scaled::new(&table, scaler, std::slice::from_ref(&info.host), &vec![0; n])?;
-            let scores = self.model.predict(&scaled)?;
+            let scores = probabilities(&*self.model, self.header.calibration.as_ref(), &scaled)?;
             for (window, probabilities) in scores.rows().into_iter().enumerate() {
                 let probabilities = probabilities.as_slice().expect("a score row is contiguous");
                 emit(&WindowPrediction {

@@ -44,6 +44,7 @@ pub(crate) fn run(args: &Eval, context: &Context) -> anyhow::Result<Exit> {
         };
         let provenance = report::provenance(&origin, stored.result.seed, held_out);
         output::line(render::report(&metrics, &provenance, &ledger).trim_end())?;
+        report::probabilities(&metrics.test)?;
         account::print(&dataset.account)?;
         match same {
             Some(true) => output::line("\nthe same figures as in the run's metrics.json")?,

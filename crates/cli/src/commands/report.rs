@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use stakeout_core::text::printable;
+use stakeout_eval::ModelScores;
 use stakeout_eval::render::{self, Provenance};
 use stakeout_splits::Summary;
 use stakeout_trainer::{CellResult, Origin, Outcome};
@@ -16,8 +17,8 @@ const NAME: usize = 48;
 /// Remarks of many cells that are printed.
 const REMARKS: usize = 12;
 
-/// Prints the summary of many cells, or the report of one.
-pub(crate) fn outcome(outcome: &Outcome) -> anyhow::Result<()> {
+/// Prints the summary of many cells, or the report of one; with the whole account of the probabilities where `verbose`.
+pub(crate) fn outcome(outcome: &Outcome, verbose: bool) -> anyhow::Result<()> {
     match &outcome.summary {
         Some(summary) => {
             let held_out: BTreeSet<String> = outcome.cells.iter().flat_map(|cell| cell.held_out.clone()).collect();
@@ -31,6 +32,13 @@ pub(crate) fn outcome(outcome: &Outcome) -> anyhow::Result<()> {
             }
         }
     }
+    if verbose {
+        let pooled = outcome.summary.as_ref().map(|summary| &summary.summary.pooled.test);
+        let own = outcome.cells.iter().filter_map(|cell| Some(&cell.metrics.as_ref()?.test));
+        for scores in pooled.map_or_else(|| own.collect(), |pooled| vec![pooled]) {
+            probabilities(scores)?;
+        }
+    }
     let remarks: BTreeSet<&String> = outcome.cells.iter().flat_map(|cell| &cell.remarks).collect();
     let named: Vec<&String> = remarks.into_iter().collect();
     for remark in named.iter().take(REMARKS) {
@@ -38,6 +46,14 @@ pub(crate) fn outcome(outcome: &Outcome) -> anyhow::Result<()> {
     }
     if named.len() > REMARKS {
         output::line(&format!("... and {} more remarks; each metrics.json has its own", named.len() - REMARKS))?;
+    }
+    Ok(())
+}
+
+/// Prints the whole account of the probabilities of a test side.
+pub(crate) fn probabilities(scores: &ModelScores) -> anyhow::Result<()> {
+    if let Some(calibration) = &scores.calibration {
+        output::line(render::probabilities(calibration).trim_end())?;
     }
     Ok(())
 }

@@ -148,7 +148,7 @@ fn train(request: &Request<'_>, out: Option<&Path>, existing: Existing, context:
             None => serde_json::json!({ "run": path, "metrics": outcome.cells.first() }),
         })?;
     } else {
-        report::outcome(&outcome)?;
+        report::outcome(&outcome, context.verbose)?;
         super::account::print(&request.dataset.account)?;
         output::line(&format!("\nrun: {}", output::clean(&path.display().to_string())))?;
     }

@@ -62,6 +62,31 @@ pub fn mean(values: &[f64], plan: &Plan) -> Result<Vec<f64>, EvalError> {
     Ok(chunks.concat())
 }
 
+/// Resamples of units, as how many times each unit was drawn.
+pub(crate) struct UnitDraws<'a> {
+    stream: &'a mut Xoshiro256PlusPlus,
+    units: usize,
+    resamples: usize,
+}
+
+impl UnitDraws<'_> {
+    /// Calls `take` with the multiplicities of each resample.
+    pub(crate) fn each(self, mut take: impl FnMut(&[u32])) {
+        let (mut drawn, mut times) = (Vec::new(), vec![0; self.units]);
+        for _ in 0..self.resamples {
+            draw_units(self.stream, self.units, &mut drawn);
+            times.fill(0);
+            drawn.iter().for_each(|&unit| times[unit as usize] += 1);
+            take(&times);
+        }
+    }
+}
+
+/// Runs `chunk` on each fixed chunk of resamples of `units` units: the draws of [`clusters`] for the same plan.
+pub(crate) fn unit_draws<T: Send>(plan: &Plan, units: usize, chunk: impl Fn(UnitDraws<'_>) -> T + Sync) -> Vec<T> {
+    in_chunks(plan, |stream, resamples| chunk(UnitDraws { stream, units, resamples }))
+}
+
 /// Draws `units` of `units` with replacement. Each is uniform without bias (Lemire 2019: the upper half of a 64-bit
 /// product, with the few draws rejected that would favour some units).
 fn draw_units(stream: &mut Xoshiro256PlusPlus, units: usize, drawn: &mut Vec<u32>) {

@@ -2,6 +2,7 @@
 //! wider than 100 columns. Names come from outside and are made printable.
 
 mod grid;
+mod probabilities;
 mod table;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::{Estimate, Metrics, Plan, Sides, Summary, UnitScores};
 use table::{Table, WIDTH, count, estimate, list, number, units, wrap};
 
 pub use grid::{GridEntry, GridReport, GridRow, grid};
+pub use probabilities::probabilities;
 
 /// The heading of every output on simulated data.
 pub const SIMULATED: &str = "SIMULATED DATA: says nothing about real malware";
@@ -158,6 +160,7 @@ fn scores(out: &mut String, title: &str, model: &str, evaluation: &Evaluation) {
         add(model.clone(), &own.macro_f1, &own.accuracy);
     }
     table.write(out);
+    probabilities::block(out, &model, evaluation);
 }
 
 fn details(out: &mut String, evaluation: &Evaluation, ledger: &str) {

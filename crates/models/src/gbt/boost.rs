@@ -106,9 +106,13 @@ pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext
             cx.observer.note(&format!("kept round {} of {rounds}: validation loss {:.4}", best.round, best.loss));
             state.forest.truncate(best.round as usize);
         }
-        None if config.early_stopping_rounds > 0 => cx.observer.note(&format!(
-            "kept the last round ({rounds}): fewer than {MIN_VALIDATION_WINDOWS} validation windows are too few to choose one"
-        )),
+        None if config.early_stopping_rounds > 0 => cx.observer.note(&match cx.validation {
+            None => format!("kept the last round ({rounds}): no validation side chose one"),
+            Some(_) => format!(
+                "kept the last round ({rounds}): fewer than {MIN_VALIDATION_WINDOWS} validation windows are too few to \
+                 choose one"
+            ),
+        }),
         None => {}
     }
     Ok(state.forest)

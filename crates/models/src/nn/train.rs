@@ -6,6 +6,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
 use rayon::prelude::*;
+use stakeout_core::model::FEWEST_TO_CHOOSE;
 use stakeout_core::{
     Batch, Confusion, EpochRecord, FitContext, InputKind, Labelled, ModelError, Windows, confusion::argmax,
 };
@@ -26,8 +27,6 @@ const SHARD: usize = 32;
 const MOMENTUM: f32 = 0.1;
 /// Windows per shard of a validation pass.
 const CHUNK: usize = 256;
-/// With fewer validation windows than this, their macro F1 is too coarse to choose an epoch by.
-pub(crate) const FEWEST_TO_CHOOSE: usize = 20;
 
 /// Fits a net and returns its weights: those of the last epoch; with patience, those of the best epoch on the validation
 /// side, when it has [`FEWEST_TO_CHOOSE`] windows or more. `task` names the estimator with all its settings; a
@@ -118,10 +117,10 @@ pub(crate) fn fit(
         ));
         return Ok(best.weights);
     }
-    let why = if config.patience == 0 {
-        "nothing chooses one, patience is 0".into()
-    } else {
-        format!("{n_validation} validation windows are too few to choose one ({FEWEST_TO_CHOOSE})")
+    let why = match (config.patience, n_validation) {
+        (0, _) => "nothing chooses one, patience is 0".into(),
+        (_, 0) => "no validation side chose one".into(),
+        (_, n) => format!("{n} validation windows are too few to choose one ({FEWEST_TO_CHOOSE})"),
     };
     cx.observer.note(&format!("kept the last epoch ({}): {why}", state.epoch));
     Ok(state.weights)
