@@ -48,6 +48,7 @@ pub fn check_estimator(entry: &ModelEntry, config: &Value) {
     suite.weighs_rows(&*model);
     suite.refuses_impossible_data();
     suite.keeps_absent_classes();
+    suite.does_without_validation();
 }
 
 /// Checks that a window of weight 0 changes nothing: a fit with such windows equals the fit without them, bit for bit.
@@ -206,6 +207,24 @@ impl<'a> Suite<'a> {
             let scores = self.scores(model, windows);
             check_rows(&format!("{}: {what} windows", self.kind()), &scores, windows.len());
         }
+    }
+
+    /// A validation side of too few windows is not passed on: the fit then runs to its end and chooses nothing.
+    fn does_without_validation(&self) {
+        if !self.estimator.needs_validation() {
+            return;
+        }
+        let SmallWindows { windows, labels } = &self.train;
+        let train = Labelled { windows, labels, weights: &vec![1.0; labels.len()] };
+        let mut watch = Watch::default();
+        let mut cx = FitContext { validation: None, seed: SEED, device: Device::default(), observer: &mut watch };
+        let model = self.ok("a fit without a validation side", self.estimator.fit(train, &mut cx));
+        let chosen = watch
+            .records
+            .iter()
+            .find(|record| record.validation_loss.is_some() || record.validation_macro_f1.is_some());
+        assert!(chosen.is_none(), "{}: without a validation side the history has {chosen:?}", self.kind());
+        check_rows(self.kind(), &self.scores(&*model, &self.test.windows), self.test.labels.len());
     }
 
     /// A model that gives every window the same row is a baseline and says so by its kind.
