@@ -57,7 +57,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::calibrate::{log_loss_and_softmax, tests::sample};
+    use crate::calibrate::log_loss_and_softmax;
+    use crate::calibrate::tests::{overconfident, sample};
 
     fn t(map: &Calibration) -> f64 {
         match map {
@@ -91,10 +92,13 @@ mod tests {
 
     #[test]
     fn a_known_temperature_is_found_again() {
-        for (seed, known) in [(1, 0.5), (2, 1.0), (3, 2.5)] {
-            // True chances are softmax(z); the model says softmax(known · z): it needs the temperature `known`.
-            let found = t(&fit(&crate::calibrate::tests::overconfident(seed, 6000, 4, known)));
-            assert!((found / known - 1.0).abs() < 0.06, "{found} for {known}");
+        const STREAMS: u64 = 8;
+        for known in [0.5, 1.0, 2.5] {
+            // True chances are softmax(z); the model says softmax(known · z): it needs the temperature `known`. One
+            // stream of 6000 windows gives it within 2 % (standard error), eight within 1 %.
+            let found = |seed| 1.0 / t(&fit(&overconfident(seed, 6000, 4, known)));
+            let mean = (0..STREAMS).map(found).sum::<f64>() / STREAMS as f64;
+            assert!((mean * known - 1.0).abs() < 0.03, "1 / {mean} for {known}");
         }
     }
 

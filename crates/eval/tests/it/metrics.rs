@@ -113,7 +113,16 @@ fn an_empty_side_is_undefined_and_survives_json() {
 fn json_has_the_documented_keys() {
     let it = predictions(&Case { seed: 4, hosts: 2, episodes: 30 });
     let json = serde_json::to_value(metrics(&it, &train(), &Plan::default()).unwrap()).unwrap();
-    for path in ["/test/macro_f1", "/test/accuracy", "/constant/macro_f1"] {
+    for path in [
+        "/test/macro_f1",
+        "/test/accuracy",
+        "/constant/macro_f1",
+        "/test/calibration/brier/score",
+        "/test/calibration/log_loss/reliability",
+        "/test/calibration/ece/debiased",
+        "/test/calibration/reliability/0/accuracy",
+        "/constant/calibration/ece/classwise",
+    ] {
         let keys: Vec<&String> = json.pointer(path).unwrap().as_object().unwrap().keys().collect();
         assert_eq!(keys, ["hi", "lo", "n_units", "point", "unit"], "{path}");
     }
@@ -180,4 +189,41 @@ fn runs_over_other_windows_cannot_be_compared() {
     twice.push(&row).unwrap();
     let error = compare(&twice, &twice, &Plan::default()).unwrap_err();
     assert!(error.to_string().contains("stands twice"), "{error}");
+}
+
+#[test]
+fn probabilities_are_judged_by_episodes_beside_the_class_frequencies() {
+    let it = predictions(&Case { seed: 10, hosts: 2, episodes: 30 });
+    let got = metrics(&it, &train(), &Plan::default()).unwrap();
+    let [own, constant] = [got.test.calibration, got.constant.calibration].map(|scores| scores.unwrap());
+    // Every row says 0.7 for one class and 0.1 for the other three, whose calls are right more or less often.
+    assert_eq!(own.reliability.len(), 1);
+    assert!((own.reliability[0].confidence - 0.7).abs() < 1e-6);
+    let by_window = got.test.accuracy.point.unwrap();
+    let by_episode = own.reliability[0].accuracy.point.unwrap();
+    assert!((by_window - by_episode).abs() < 1e-12, "episodes of equal length: {by_window} {by_episode}");
+    // The constant says 0.6, 0.3, 0.1 and 0 of every window.
+    assert!((constant.reliability[0].confidence - 0.6).abs() < 1e-6);
+    let table = got.confusion.counts.iter().map(|row| row.iter().sum::<u64>());
+    let support: Vec<f64> = table.map(|n| n as f64 / got.n_windows.test as f64).collect();
+    let expected: f64 = -support.iter().zip([0.6f64, 0.3, 0.1]).map(|(share, p)| share * p.ln()).sum::<f64>();
+    assert!((constant.log_loss.score.point.unwrap() - expected).abs() < 1e-6);
+    assert_eq!((own.brier.score.unit, own.brier.score.n_units), (Unit::Episode, got.n_episodes.test));
+}
+
+#[test]
+fn a_calibration_map_goes_over_every_row() {
+    let mut it = predictions(&Case { seed: 11, hosts: 2, episodes: 10 });
+    let before = it.clone();
+    let map = stakeout_core::Calibration::Temperature { t: 2.0 };
+    it.calibrate(&map).unwrap();
+    for row in 0..it.len() {
+        let mut expected = before.row(row).probabilities.to_vec();
+        map.apply(&mut expected);
+        assert_eq!(it.row(row).probabilities, expected);
+        assert_eq!(it.predicted(row), before.predicted(row));
+    }
+    let other = stakeout_core::Calibration::Dirichlet { weights: vec![vec![1.0]], bias: vec![0.0] };
+    let now = it.clone();
+    assert!(it.calibrate(&other).is_err() && it == now);
 }

@@ -90,6 +90,22 @@ fn report_of_a_grid() {
     insta::assert_snapshot!(render::grid(&grid(["constant", "gbt", "gru"], &groups)));
 }
 
+#[test]
+fn the_whole_account_of_probabilities() {
+    let plain = predictions(&Case { seed: 1, hosts: 6, episodes: 90 });
+    let mut it = Predictions::new(class_list());
+    for row in 0..plain.len() {
+        // Five degrees of certainty that say nothing about being right.
+        let mut probabilities = plain.row(row).probabilities.to_vec();
+        stakeout_core::Calibration::Temperature { t: 0.3 + 0.3 * (row % 5) as f64 }.apply(&mut probabilities);
+        it.push(&Prediction { probabilities: &probabilities, ..plain.row(row) }).unwrap();
+    }
+    let metrics = metrics(&it, &train(), &Plan::default()).unwrap();
+    let text = render::probabilities(metrics.test.calibration.as_ref().unwrap());
+    assert_printable(&text);
+    insta::assert_snapshot!(text);
+}
+
 fn assert_printable(text: &str) {
     for line in text.lines() {
         assert!(line.chars().count() <= 100, "{line}");
@@ -169,4 +185,9 @@ fn many_classes_with_large_counts_fit() {
         (class.support, class.predicted) = (20_000_000, 20_000_000);
     }
     assert_printable(&render::report(&got, &provenance(true), ""));
+    let mut calibration = got.test.calibration.unwrap();
+    for bin in &mut calibration.reliability {
+        (bin.n_windows, bin.n_episodes) = (20_000_000, 100_000);
+    }
+    assert_printable(&render::probabilities(&calibration));
 }
