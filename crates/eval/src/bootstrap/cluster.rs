@@ -62,6 +62,9 @@ pub fn mean(values: &[f64], plan: &Plan) -> Result<Vec<f64>, EvalError> {
     Ok(chunks.concat())
 }
 
+/// Resamples that are summed in one pass over the units.
+pub(crate) const LANES: usize = 8;
+
 /// Resamples of units, as how many times each unit was drawn.
 pub(crate) struct UnitDraws<'a> {
     stream: &'a mut Xoshiro256PlusPlus,
@@ -70,14 +73,20 @@ pub(crate) struct UnitDraws<'a> {
 }
 
 impl UnitDraws<'_> {
-    /// Calls `take` with the multiplicities of each resample.
-    pub(crate) fn each(self, mut take: impl FnMut(&[u32])) {
-        let (mut drawn, mut times) = (Vec::new(), vec![0; self.units]);
-        for _ in 0..self.resamples {
-            draw_units(self.stream, self.units, &mut drawn);
-            times.fill(0);
-            drawn.iter().for_each(|&unit| times[unit as usize] += 1);
-            take(&times);
+    /// Calls `take` with the multiplicities of [`LANES`] resamples at a time, unit by unit, and with how many of the
+    /// lanes hold one.
+    pub(crate) fn each(self, mut take: impl FnMut(&[[f64; LANES]], usize)) {
+        let (mut drawn, mut times) = (Vec::new(), vec![[0.0; LANES]; self.units]);
+        let mut left = self.resamples;
+        while left > 0 {
+            let lanes = left.min(LANES);
+            times.fill([0.0; LANES]);
+            for lane in 0..lanes {
+                draw_units(self.stream, self.units, &mut drawn);
+                drawn.iter().for_each(|&unit| times[unit as usize][lane] += 1.0);
+            }
+            take(&times, lanes);
+            left -= lanes;
         }
     }
 }

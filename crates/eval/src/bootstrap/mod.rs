@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::EvalError;
 use crate::cells::{Cells, Outcomes};
 
-pub(crate) use cluster::unit_draws;
+pub(crate) use cluster::{LANES, unit_draws};
 pub use cluster::{clusters, mean, paired_clusters};
 pub use multinomial::{paired_rows, rows};
 

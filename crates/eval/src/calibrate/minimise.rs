@@ -6,15 +6,13 @@ use std::collections::VecDeque;
 const MEMORY: usize = 10;
 const ITERATIONS: usize = 500;
 const HALVINGS: usize = 60;
-/// A gradient that shrank this much against the first one is small enough.
-const SMALL: f64 = 1e-10;
 
-/// Minimises `f` from `start`. `f` returns its value and fills the gradient.
-pub(super) fn minimise(start: Vec<f64>, f: impl Fn(&[f64], &mut [f64]) -> f64) -> Vec<f64> {
+/// Minimises `f` from `start` until its gradient is no longer than `small`. `f` returns its value and fills the
+/// gradient.
+pub(super) fn minimise(start: Vec<f64>, small: f64, f: impl Fn(&[f64], &mut [f64]) -> f64) -> Vec<f64> {
     let mut at = start;
     let mut gradient = vec![0.0; at.len()];
     let mut value = f(&at, &mut gradient);
-    let small = SMALL * dot(&gradient, &gradient).sqrt().max(1.0);
     let mut memory: VecDeque<(Vec<f64>, Vec<f64>)> = VecDeque::new();
     let (mut next, mut next_gradient) = (at.clone(), gradient.clone());
     for _ in 0..ITERATIONS {
@@ -99,7 +97,7 @@ mod tests {
     fn an_ill_conditioned_valley_is_walked_to_its_bottom() {
         let bottom = [3.0, -2.0, 0.5, 10.0];
         let bend = [1.0, 1e4, 30.0, 0.1];
-        let found = minimise(vec![0.0; 4], |x, gradient| {
+        let found = minimise(vec![0.0; 4], 1e-9, |x, gradient| {
             let mut value = 0.0;
             for i in 0..4 {
                 let away = x[i] - bottom[i];
@@ -116,7 +114,7 @@ mod tests {
 
     #[test]
     fn at_the_bottom_it_stays() {
-        let found = minimise(vec![1.0, 2.0], |x, gradient| {
+        let found = minimise(vec![1.0, 2.0], 1e-9, |x, gradient| {
             gradient[0] = x[0] - 1.0;
             gradient[1] = x[1] - 2.0;
             (gradient[0] * gradient[0] + gradient[1] * gradient[1]) / 2.0

@@ -8,7 +8,7 @@ use super::{BINS, Cases};
 /// Parts of the confidence in which forecasts of one called class are similar.
 pub(super) const PARTS: usize = 5;
 
-/// Cells of one family that occur, and where their sums begin. Cell i has `width` neighbouring sums.
+/// Cells of one family that occur, and where their neighbouring sums begin.
 pub(super) struct Family {
     /// First sum of each cell; `None` for one that does not occur.
     place: Vec<Option<usize>>,
@@ -43,9 +43,9 @@ pub(super) struct Layout {
     pub(super) classes: usize,
     /// Bins of equal width: weight, confidence, hits.
     pub(super) width: Family,
-    /// Bins of equal weight: units, weight, confidence, hits, squares of the units' gaps, squares of their weights.
+    /// Bins of equal weight: units, weight, gap (confidence less hits), squares of the units' gaps and of their weights.
     pub(super) mass: Family,
-    /// Class × bin of its probability: weight, probability, occurrences.
+    /// Class × bin of its probability: gap (probability less occurrences).
     pub(super) class: Family,
     /// Called class × part of the confidence: weight, then each class's probability, then its occurrences.
     pub(super) group: Family,
@@ -92,8 +92,8 @@ impl Layout {
         Self {
             classes,
             width: Family::new(&marks(BINS, &width_of), 3, &mut slots),
-            mass: Family::new(&marks(BINS, &mass_of), 6, &mut slots),
-            class: Family::new(&by_class, 3, &mut slots),
+            mass: Family::new(&marks(BINS, &mass_of), 5, &mut slots),
+            class: Family::new(&by_class, 1, &mut slots),
             group: Family::new(&marks(classes * PARTS, &group_of), 1 + 2 * classes, &mut slots),
             scored: scores.iter().filter(|scored| **scored).count(),
             slots,

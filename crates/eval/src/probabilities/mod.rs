@@ -29,7 +29,7 @@ mod sums;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::{self, Plan};
+use crate::bootstrap::{self, LANES, Plan};
 use crate::calibrate::episode_weights;
 use crate::{Estimate, EvalError, Unit};
 use layout::Layout;
@@ -231,14 +231,18 @@ impl Resampled {
 fn resample(layout: &Layout, sums: &ClusterSums, plan: &Plan) -> Resampled {
     let chunks = bootstrap::unit_draws(plan, sums.clusters(), |draws| {
         let mut part = Resampled::room();
+        let mut sums_of_lanes = vec![[0.0; LANES]; layout.slots];
         let mut total = vec![0.0; layout.slots];
-        draws.each(|times| {
-            sums.sum(times, &mut total);
-            for (into, figure) in part.figures.iter_mut().zip(figures(layout, &total)) {
-                into.extend(figure);
-            }
-            for (bin, slot) in layout.width.used().filter(|(_, slot)| total[*slot] > 0.0) {
-                part.accuracy[bin].push(total[slot + 2] / total[slot]);
+        draws.each(|times, lanes| {
+            sums.sum(times, &mut sums_of_lanes);
+            for lane in 0..lanes {
+                total.iter_mut().zip(&sums_of_lanes).for_each(|(total, sums)| *total = sums[lane]);
+                for (into, figure) in part.figures.iter_mut().zip(figures(layout, &total)) {
+                    into.extend(figure);
+                }
+                for (bin, slot) in layout.width.used().filter(|(_, slot)| total[*slot] > 0.0) {
+                    part.accuracy[bin].push(total[slot + 2] / total[slot]);
+                }
             }
         });
         part

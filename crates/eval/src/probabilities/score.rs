@@ -47,10 +47,9 @@ pub(super) fn figures(layout: &Layout, sums: &[f64]) -> [Option<f64>; FIGURES] {
     }
     let (brier, log_loss) = (sums[1] / total, sums[2] / total);
     let [brier_parts, log_parts] = parts(layout, sums);
-    let gap = |slot: usize| (sums[slot + 1] - sums[slot + 2]).abs();
-    let width: f64 = layout.width.used().map(|(_, slot)| gap(slot)).sum();
-    let mass: f64 = layout.mass.used().map(|(_, slot)| gap(slot + 1)).sum();
-    let classwise: f64 = layout.class.used().map(|(_, slot)| gap(slot)).sum();
+    let width: f64 = layout.width.used().map(|(_, slot)| (sums[slot + 1] - sums[slot + 2]).abs()).sum();
+    let mass: f64 = layout.mass.used().map(|(_, slot)| sums[slot + 2].abs()).sum();
+    let classwise: f64 = layout.class.used().map(|(_, slot)| sums[slot].abs()).sum();
     let resolution = |parts: [f64; 2], score: f64| parts[0] + parts[1] - score;
     [
         Some(brier),
@@ -100,10 +99,10 @@ fn parts(layout: &Layout, sums: &[f64]) -> [[f64; 2]; 2] {
 fn debiased(layout: &Layout, sums: &[f64]) -> Option<f64> {
     let (mut sum, mut total) = (0.0, 0.0);
     for (_, slot) in layout.mass.used() {
-        let [units, weight, confidence, hits, squares, weights] = [0, 1, 2, 3, 4, 5].map(|part| sums[slot + part]);
+        let [units, weight, gap, squares, weights] = [0, 1, 2, 3, 4].map(|part| sums[slot + part]);
         let pairs = weight * weight - weights;
         if units >= 2.0 && pairs > 0.0 {
-            sum += weight * ((confidence - hits).powi(2) - squares) / pairs;
+            sum += weight * (gap * gap - squares) / pairs;
             total += weight;
         }
     }

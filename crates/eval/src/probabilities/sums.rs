@@ -4,6 +4,7 @@ use stakeout_core::calibration::LEAST;
 
 use super::Cases;
 use super::layout::Layout;
+use crate::bootstrap::LANES;
 
 /// The sums of [`Layout`], a sparse row a cluster.
 pub(super) struct ClusterSums {
@@ -48,18 +49,23 @@ impl ClusterSums {
 
     /// Each cluster once.
     pub(super) fn whole(&self) -> Vec<f64> {
-        let mut into = vec![0.0; self.slots];
-        self.sum(&vec![1; self.clusters()], &mut into);
-        into
+        let mut once = [0.0; LANES];
+        once[0] = 1.0;
+        let mut into = vec![[0.0; LANES]; self.slots];
+        self.sum(&vec![once; self.clusters()], &mut into);
+        into.iter().map(|lanes| lanes[0]).collect()
     }
 
-    /// Each cluster as many times as told, in the order of clusters.
-    pub(super) fn sum(&self, times: &[u32], into: &mut [f64]) {
-        into.fill(0.0);
-        for (cluster, &times) in times.iter().enumerate().filter(|(_, times)| **times > 0) {
+    /// Each cluster as many times as told, in the order of clusters; several resamples in one pass, since there is more
+    /// to read than a cache holds.
+    pub(super) fn sum(&self, times: &[[f64; LANES]], into: &mut [[f64; LANES]]) {
+        into.fill([0.0; LANES]);
+        for (cluster, times) in times.iter().enumerate() {
             let own = self.start[cluster]..self.start[cluster + 1];
             for (slot, value) in self.slot[own.clone()].iter().zip(&self.value[own]) {
-                into[*slot as usize] += f64::from(times) * value;
+                for (into, times) in into[*slot as usize].iter_mut().zip(times) {
+                    *into += times * value;
+                }
             }
         }
     }
@@ -97,17 +103,14 @@ impl Desk {
         self.add(slot + 2, weight * hit);
         let slot = layout.mass.of(layout.mass_of[row]);
         self.add(slot + 1, weight);
-        self.add(slot + 2, weight * confidence);
-        self.add(slot + 3, weight * hit);
+        self.add(slot + 2, weight * (confidence - hit));
         let group = layout.group.of(layout.group_of[row]);
         self.add(group, weight);
         for (class, p) in p.iter().enumerate() {
             let probability = weight * f64::from(*p);
             self.add(group + 1 + class, probability);
             if let Some(slot) = layout.class_of(class, *p) {
-                self.add(slot, weight);
-                self.add(slot + 1, probability);
-                self.add(slot + 2, weight * happened(class));
+                self.add(slot, probability - weight * happened(class));
             }
         }
         self.add(group + 1 + layout.classes + truth, weight);
@@ -116,11 +119,11 @@ impl Desk {
     /// What is known of a unit only once it is complete: that it is one, and the squares of its sums.
     fn close_unit(&mut self, layout: &Layout) {
         for (_, slot) in layout.mass.used() {
-            let [weight, confidence, hits] = [1, 2, 3].map(|part| self.sums[slot + part]);
+            let (weight, gap) = (self.sums[slot + 1], self.sums[slot + 2]);
             if weight > 0.0 {
                 self.add(slot, 1.0);
-                self.add(slot + 4, (confidence - hits).powi(2));
-                self.add(slot + 5, weight * weight);
+                self.add(slot + 3, gap * gap);
+                self.add(slot + 4, weight * weight);
             }
         }
     }

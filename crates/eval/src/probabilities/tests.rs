@@ -78,6 +78,11 @@ fn mean(rows: &Rows, keep: impl Fn(usize) -> bool, value: impl Fn(usize) -> f64)
 
 /// All figures straight from their definitions, with a pass over the rows for each.
 fn slow(rows: &Rows) -> [Option<f64>; FIGURES] {
+    slow_fixed(rows, rows)
+}
+
+/// As [`slow`], with the bins of equal weight and the classes that count fixed on another sample.
+fn slow_fixed(rows: &Rows, fixed: &Rows) -> [Option<f64>; FIGURES] {
     let cases = rows.cases();
     let n = rows.truth.len();
     let p = |row: usize, class: usize| f64::from(cases.row(row)[class]);
@@ -87,11 +92,16 @@ fn slow(rows: &Rows) -> [Option<f64>; FIGURES] {
     let hit = |row: usize| y(row, called(row));
     let total = mean(rows, |_| true, |_| 1.0).1;
     // the share of less confident weight, equals half
-    let middle = |row: usize| {
-        let below = mean(rows, |other| confidence(other) < confidence(row), |_| 1.0).1;
-        let equal = mean(rows, |other| confidence(other) == confidence(row), |_| 1.0).1;
-        (below + equal / 2.0) / total
-    };
+    let confident = |row: usize| fixed.cases().row(row).iter().map(|p| f64::from(*p)).fold(0.0, f64::max);
+    let whole = mean(fixed, |_| true, |_| 1.0).1;
+    let middles: Vec<f64> = (0..n)
+        .map(|row| {
+            let below = mean(fixed, |other| confident(other) < confidence(row), |_| 1.0).1;
+            let equal = mean(fixed, |other| confident(other) == confidence(row), |_| 1.0).1;
+            (below + equal / 2.0) / whole
+        })
+        .collect();
+    let middle = |row: usize| middles[row];
     let width = |p: f64| ((p * 15.0).floor() as usize).min(14);
     let mass = |row: usize| ((middle(row) * 15.0 + 1e-9) as usize).min(14);
     let group = |row: usize| (called(row), ((middle(row) * 5.0 + 1e-9) as usize).min(4));
@@ -126,8 +136,10 @@ fn slow(rows: &Rows) -> [Option<f64>; FIGURES] {
     };
     let equal_width = (0..15).map(|bin| gap(&|row| width(confidence(row)) == bin, &confidence, &hit)).sum();
     let equal_mass = (0..15).map(|bin| gap(&|row| mass(row) == bin, &confidence, &hit)).sum();
-    let scored: Vec<usize> =
-        (0..rows.classes).filter(|k| (0..n).any(|row| y(row, *k) > 0.0 || called(row) == *k)).collect();
+    let occurs = |k: usize, row: usize| {
+        usize::from(fixed.truth[row]) == k || usize::from(stakeout_core::confusion::argmax(fixed.cases().row(row))) == k
+    };
+    let scored: Vec<usize> = (0..rows.classes).filter(|k| (0..fixed.truth.len()).any(|row| occurs(*k, row))).collect();
     let of_class = |k: usize| -> f64 {
         (0..15).map(|bin| gap(&|row| width(p(row, k)) == bin, &|row| p(row, k), &|row| y(row, k))).sum()
     };
@@ -136,7 +148,8 @@ fn slow(rows: &Rows) -> [Option<f64>; FIGURES] {
     let (mut squared, mut weights) = (0.0, 0.0);
     for bin in 0..15 {
         let (mut over, mut under) = (0.0, 0.0);
-        for (g, h) in (0..6).flat_map(|g| (0..6).map(move |h| (g, h))).filter(|(g, h)| g != h) {
+        let units = rows.cluster.iter().max().map_or(0, |most| most + 1);
+        for (g, h) in (0..units).flat_map(|g| (0..units).map(move |h| (g, h))).filter(|(g, h)| g != h) {
             let of = |cluster: u32| {
                 let keep = |row: usize| rows.cluster[row] == cluster && mass(row) == bin;
                 let (gap, weight) = mean(rows, keep, |row| confidence(row) - hit(row));
@@ -228,30 +241,35 @@ proptest! {
 /// A slow twin of the whole resampling: copies the rows of each drawn cluster, as a cluster of its own.
 #[test]
 fn a_resample_is_a_sample_of_copied_clusters() {
-    let rows = stream(3, 40, 6, 1.0);
+    let rows = stream(3, 16, 4, 1.0);
     let weights = episode_weights(&rows.episode);
     let cases = rows.cases();
     let order = cases.order();
     let layout = Layout::new(&cases, &order, &weights);
     let sums = ClusterSums::new(&cases, &order, &weights, &layout);
     let mut generator = Xoshiro256PlusPlus::seed_from_u64(1);
-    for _ in 0..20 {
-        let mut times = vec![0u32; sums.clusters()];
-        (0..times.len()).for_each(|_| times[(generator.next_u64() % 40) as usize] += 1);
-        let mut quick = vec![0.0; layout.slots];
-        sums.sum(&times, &mut quick);
-        let mut brier = 0.0;
-        let mut total = 0.0;
-        for row in 0..rows.truth.len() {
-            let copies = f64::from(times[rows.cluster[row] as usize]) * weights[row];
-            let gap = |(k, p): (usize, &f32)| {
-                (f64::from(*p) - f64::from(u8::from(k == usize::from(rows.truth[row])))).powi(2)
-            };
-            brier += copies * cases.row(row).iter().enumerate().map(gap).sum::<f64>();
-            total += copies;
+    let mut times = vec![[0.0; LANES]; sums.clusters()];
+    for lane in 0..LANES {
+        (0..times.len()).for_each(|_| times[(generator.next_u64() % 16) as usize][lane] += 1.0);
+    }
+    let mut quick = vec![[0.0; LANES]; layout.slots];
+    sums.sum(&times, &mut quick);
+    for lane in 0..LANES {
+        let (mut copied, mut unit) = (Rows { classes: 3, ..Rows::default() }, 0);
+        for cluster in 0..sums.clusters() {
+            for _ in 0..times[cluster][lane] as usize {
+                for row in (0..rows.truth.len()).filter(|row| rows.cluster[*row] as usize == cluster) {
+                    copied.push(cases.row(row), rows.truth[row], unit, unit);
+                }
+                unit += 1;
+            }
         }
-        let figures = figures(&layout, &quick);
-        assert!((figures[Figure::Brier as usize].unwrap() - brier / total).abs() < 1e-12);
+        let of_copies = slow_fixed(&copied, &rows);
+        let total: Vec<f64> = quick.iter().map(|lanes| lanes[lane]).collect();
+        for (figure, (quick, slow)) in figures(&layout, &total).into_iter().zip(of_copies).enumerate() {
+            let (quick, slow) = (quick.unwrap(), slow.unwrap());
+            assert!((quick - slow).abs() < 1e-9, "figure {figure} of lane {lane}: {quick} not {slow}");
+        }
     }
 }
 
