@@ -64,8 +64,7 @@ impl Cell<'_> {
         let mut remarks = Vec::new();
         if n > 0 && self.estimator.needs_validation() {
             remarks.push(format!(
-                "{n} validation windows are too few to choose by ({FEWEST_TO_CHOOSE}): they were trained on, and every \
-                 epoch or round was run"
+                "{n} validation windows are too few to choose by ({FEWEST_TO_CHOOSE}): they were trained on"
             ));
         }
         if let Some(method) = self.experiment.calibration.method() {
