@@ -140,6 +140,7 @@ mod tests {
             schema_hash: schema.hash(),
             schema,
             scaler,
+            calibration: None,
             recipe: "host".into(),
             held_out: Vec::new(),
             tested: true,

@@ -48,6 +48,7 @@ fn fitted(kind: &str) -> (CheckpointHeader, Box<dyn BaseModel>) {
         schema_hash: schema.hash(),
         schema,
         scaler: Scaler::Global(moments),
+        calibration: None,
         recipe: "host".into(),
         held_out: Vec::new(),
         tested: false,

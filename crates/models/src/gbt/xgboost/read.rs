@@ -138,6 +138,7 @@ impl XgbModel {
                 schema_hash: schema.hash(),
                 schema: schema.clone(),
                 scaler: Scaler::None,
+                calibration: None,
                 recipe: "imported".into(),
                 held_out: Vec::new(),
                 tested: false,
