@@ -101,7 +101,8 @@ pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     exit
 }
 
-/// A missing file, one that is not text and one that is no regular file are bad input; any other word of the file system, and a library that failed, is not the user's doing.
+/// A missing file, one that is not text and one that is no regular file are bad input; any other word of the file
+/// system, and a library that failed, is not the user's doing.
 pub(crate) fn classify(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         let model = match cause.downcast_ref::<TrainError>() {

@@ -169,7 +169,8 @@ pub struct Labelled<'a> {
     pub windows: &'a dyn Windows,
     /// Class id of each window.
     pub labels: &'a [u16],
-    /// Weight of each window in the loss: positive, mean 1. Class weights are already in it.
+    /// Weight of each window in the loss: not negative, mean 1; a window of weight 0 is as good as absent. Class weights
+    /// are already in it.
     pub weights: &'a [f32],
 }
 
@@ -383,7 +384,8 @@ pub trait BaseModel: Send + Sync {
     /// The model as a file of another program, where it has such a form. The same model gives the same bytes.
     ///
     /// # Errors
-    /// [`ModelError::Interchange`] when this model has the form, but something in or around it (`cx`) cannot be said in it.
+    /// [`ModelError::Interchange`] when this model has the form, but something in or around it (`cx`) cannot be said in
+    /// it.
     fn export(&self, _format: ExportFormat, _cx: &ExportContext<'_>) -> Result<Option<Vec<u8>>, ModelError> {
         Ok(None)
     }

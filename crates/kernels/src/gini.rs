@@ -14,7 +14,7 @@ pub type Member = (u16, f32);
 /// The rows of a node. Weights are positive.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
-    /// Row numbers, at most 2²⁴ where they are few enough to be sorted.
+    /// Row numbers: positions in the column.
     pub rows: &'a [u32],
     /// One entry a row, in the same order.
     pub members: &'a [Member],

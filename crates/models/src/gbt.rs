@@ -7,8 +7,8 @@
 //! Guarantees: the same probabilities in any batch, bit for bit; the same bytes for any number of threads; a window of
 //! weight 0 counts as absent; a class without a training window keeps its column, with a small probability.
 //!
-//! In reading order: `trees::binned` (data), `objective` (loss), `grow` (one tree), `forest` (all trees, their bytes), `boost`
-//! (the loop), `state` (what an interrupted fit goes on from), `export` and [`xgboost`] (the forest in other
+//! In reading order: `trees::binned` (data), `objective` (loss), `grow` (one tree), `forest` (all trees, their bytes),
+//! `boost` (the loop), `state` (what an interrupted fit goes on from), `export` and [`xgboost`] (the forest in other
 //! programs).
 
 mod boost;

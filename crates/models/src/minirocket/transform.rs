@@ -131,9 +131,9 @@ impl Transform {
         }
     }
 
-    /// Little endian `u32` words: number of dilations, per dilation it, its features and 1 where every second
-    /// kernel stays inside (else 0), per combination the number of
-    /// channels and the channels, the number of channels with a share missing and those channels; then `f32`: the largest share of each, one a bias.
+    /// Little endian `u32` words: number of dilations, per dilation it, its features and 1 where every second kernel
+    /// stays inside (else 0), per combination the number of channels and the channels, the number of channels with a
+    /// share missing and those channels; then `f32`: the largest share of each, then the biases.
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
         let mut word = |word: usize| bytes.extend((word as u32).to_le_bytes());
         word(self.dilations.len());

@@ -179,8 +179,8 @@ impl Growing<'_> {
     }
 
     /// The best cut over drawn columns, the first drawn among equals. Columns are drawn until enough of them offer a
-    /// cut or none is left; where all are wanted they come in their own order, whatever the seed. A mixed node is cut even where no cut makes its children purer, so that exclusive-or can be
-    /// learnt.
+    /// cut or none is left; where all are wanted they come in their own order, whatever the seed. A mixed node is cut
+    /// even where no cut makes its children purer, so that exclusive-or can be learnt.
     fn best(&mut self, node: &Open) -> Option<Candidate> {
         let Self { ground, weights, generator, order, rows, members, desk, .. } = self;
         let rows = &rows[node.rows.clone()];
