@@ -3,10 +3,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use stakeout_core::files;
-
 use super::journal::JOURNAL;
-use crate::rundir::remove_leftovers;
+use crate::rundir::{self, TAKEN, remove_leftovers};
 use crate::{Existing, TrainError};
 
 /// The settings that were searched with, complete; written first.
@@ -19,8 +17,6 @@ pub const TRIALS: &str = "trials.parquet";
 pub const RESULT: &str = "tune.json";
 /// How the directory of one outer fold begins.
 const FOLD: &str = "fold-";
-const LOCK: &str = ".lock";
-const TAKEN: &str = "it is there already: continue it with --resume, start over with --force, or choose another --out";
 
 /// The directory of a search that no other process writes.
 #[derive(Debug)]
@@ -37,38 +33,22 @@ impl SearchDir {
     /// [`TrainError::Run`] when it is there and must not be touched, holds something that is no search, or is locked by
     /// another process.
     pub fn open(path: &Path, existing: Existing) -> Result<Self, TrainError> {
-        let io = |source| TrainError::io("making", path, source);
-        let foreign = |entry: std::io::Result<fs::DirEntry>| {
-            entry.is_ok_and(|entry| {
-                let name = entry.file_name();
-                name != LOCK && !name.to_string_lossy().starts_with(files::TEMPORARY_PREFIX)
-            })
-        };
-        if path.exists() && !is_search(path) && fs::read_dir(path).map_err(io)?.any(foreign) {
+        // Looked at before anything is made in it, and again under the lock.
+        if path.exists() && !is_search(path) && !rundir::is_bare(path)? {
             return Err(TrainError::run(path, "it is there and is no search: choose another --out"));
         }
         if existing == Existing::Continue && !is_search(path) {
             return Err(TrainError::run(path, format!("there is no {SEARCH} to continue from")));
         }
-        fs::create_dir_all(path).map_err(io)?;
-        let lock_path = path.join(LOCK);
-        let lock = files::open_lock(&lock_path).map_err(|e| TrainError::io("locking", &lock_path, e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(TrainError::run(path, "another process is writing it")),
-            Err(fs::TryLockError::Error(error)) => return Err(TrainError::io("locking", &lock_path, error)),
-        }
+        let lock = rundir::make_and_lock(path)?;
         if existing == Existing::Refuse && is_search(path) {
             return Err(TrainError::run(path, TAKEN));
         }
         remove_leftovers(path)?;
         if existing == Existing::Replace {
-            for entry in fs::read_dir(path).map_err(io)? {
-                let entry = entry.map_err(io)?;
-                if entry.file_name().to_string_lossy().starts_with(FOLD) && entry.path().is_dir() {
-                    clear(&entry.path())?;
-                    fs::remove_dir(entry.path()).map_err(io)?;
-                }
+            for fold in rundir::folders(path, FOLD)? {
+                clear(&fold)?;
+                fs::remove_dir(&fold).map_err(|e| TrainError::io("removing", &fold, e))?;
             }
             clear(path)?;
         }
@@ -105,15 +85,7 @@ impl SearchDir {
 /// left looks neither finished nor foreign.
 fn clear(path: &Path) -> Result<(), TrainError> {
     remove_leftovers(path)?;
-    for name in [RESULT, BEST, TRIALS, JOURNAL, SEARCH] {
-        match fs::remove_file(path.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(TrainError::io("removing", &path.join(name), error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    [RESULT, BEST, TRIALS, JOURNAL, SEARCH].into_iter().try_for_each(|name| rundir::remove_file(&path.join(name)))
 }
 
 fn is_search(path: &Path) -> bool {
