@@ -111,6 +111,10 @@ impl ClassForest {
             let from = forest.probabilities.len();
             let nodes = &forest.trees.nodes()[from / classes..];
             let leaves = nodes.iter().filter(|node| node.is_leaf()).count();
+            // inner nodes take as much room as leaves, but only leaves are paid for in bytes
+            if nodes.len() + 1 != 2 * leaves {
+                return Err(ModelError::Weights(format!("tree {t} has {leaves} leaves among {} nodes", nodes.len())));
+            }
             let cells = leaves.saturating_mul(classes);
             let mut leaves = reader.f32s(cells)?.into_iter();
             for node in nodes {
