@@ -214,7 +214,7 @@ fn classes(objective: &str, parameters: &LearnerParameters) -> Result<usize, Mod
     let classes = whole("num_class", &parameters.num_class)?;
     match (objective, classes) {
         ("binary:logistic", 0 | 1) => Ok(2),
-        ("multi:softprob", 2..=1000) => Ok(classes),
+        ("multi:softprob", 3..=1000) => Ok(classes),
         ("binary:logistic" | "multi:softprob", _) => Err(refused(format!("`{objective}` with {classes} classes"))),
         (other, _) => Err(refused(format!(
             "the objective is `{}`, only binary:logistic and multi:softprob give class probabilities that can be read",
