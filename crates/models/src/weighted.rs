@@ -20,7 +20,7 @@ impl Weighted {
             return Err(ModelError::Data("every window has weight 0".into()));
         }
         if u32::try_from(rows.len()).is_err() {
-            return Err(ModelError::Data(format!("{} windows; at most {} can be binned", rows.len(), u32::MAX)));
+            return Err(ModelError::Data(format!("{} windows; at most {} can be numbered", rows.len(), u32::MAX)));
         }
         let labels = rows.iter().map(|row| data.labels[*row]).collect();
         let weights = rows.iter().map(|row| data.weights[*row]).collect();

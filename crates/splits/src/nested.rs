@@ -5,6 +5,7 @@ use stakeout_core::SampleIndex;
 
 use crate::checks::{Checks, Twins, finish};
 use crate::groups::{Unit, check_index};
+use crate::instant::instant;
 use crate::{Dropped, Duplicates, Fold, FoldParts, Separates, SplitError, inner_folds, validation};
 
 /// Share of the groups left to train on that validate, as in the recipes.
@@ -132,7 +133,7 @@ fn over_time(index: &SampleIndex, rows: &[usize], k: usize) -> Result<Vec<Fold>,
                 k + 2
             )));
         }
-        let held_out = vec![format!("t0 >= {tests} ns")];
+        let held_out = vec![format!("t0 >= {}", instant(tests))];
         let parts = FoldParts {
             name: format!("stretch-{}", i + 3),
             held_out,

@@ -473,8 +473,8 @@ fn selection(needs_validation: bool, calibration: CalibrationChoice) -> String {
     let mut text = "settings fixed before the run; ".to_owned();
     text.push_str(match (needs_validation, calibration.method()) {
         (true, _) => "the epoch or round as the remarks say, by the validation side alone",
-        (false, None) => "nothing was chosen, validation rows were trained on",
-        (false, Some(_)) => "nothing was chosen",
+        (false, None) => "no validation side chose anything, its rows were trained on",
+        (false, Some(_)) => "no validation side chose anything",
     });
     if let Some(method) = calibration.method() {
         text.push_str("; probabilities mapped (");
