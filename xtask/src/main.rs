@@ -1,7 +1,7 @@
 //! `cargo xtask`: the workspace's own commands, and a front door to the `stakeout` binary.
 //!
-//! `ci`, `tidy`, `bench` and `verify-exports` are handled here; every other word is forwarded verbatim to `stakeout`, built in release
-//! mode. There are no dependencies, so that this starts in a second on a fresh clone.
+//! `ci`, `tidy`, `bench` and `verify-exports` are handled here; every other word is forwarded verbatim to `stakeout`,
+//! built in release mode. There are no dependencies, so that this starts in a second on a fresh clone.
 
 mod bench;
 mod ci;

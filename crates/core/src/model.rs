@@ -169,8 +169,7 @@ pub struct Labelled<'a> {
     pub windows: &'a dyn Windows,
     /// Class id of each window.
     pub labels: &'a [u16],
-    /// Weight of each window in the loss: not negative, mean 1; a window of weight 0 is as good as absent. Class weights
-    /// are already in it.
+    /// Weight of each window in the loss: not negative, mean about 1. Class weights are already in it.
     pub weights: &'a [f32],
 }
 

@@ -8,7 +8,7 @@
 //! `folder`, [`search`] (the loop), `report` (files for people and tools).
 //!
 //! Invariants:
-//! * poisoned test rows change no byte of the history (`tests` of `search`);
+//! * poisoned test rows change no byte of the history (`crates/cli/tests/it/tune.rs`);
 //! * a search that was killed and resumed leaves the same bytes as one that was left alone;
 //! * every trial is judged on the same windows.
 
