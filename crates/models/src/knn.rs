@@ -42,7 +42,7 @@ const FORMAT: u32 = 1;
 /// The values of k that are tried.
 const CANDIDATES: [usize; 6] = [1, 3, 5, 9, 15, 25];
 /// With fewer validation windows than this k is chosen by leave-one-out: they say too little.
-const MIN_VALIDATION_WINDOWS: usize = 20;
+const MIN_VALIDATION_WINDOWS: usize = stakeout_core::model::FEWEST_TO_CHOOSE;
 /// Windows that k is chosen by, at most.
 const JUDGED: usize = 2000;
 
