@@ -117,14 +117,14 @@ impl Knn {
             }
             None => None,
         };
-        let (found, labels, weights) = match validation {
+        let (found, labels, weights, how) = match validation {
             Some((validation, own)) => {
                 let picks = choose(own.rows.len(), own.rows.len().min(JUDGED), &mut stream(cx.seed, [1]));
                 let pick = |of: &dyn Fn(usize) -> usize| picks.iter().map(|i| of(*i as usize)).collect::<Vec<_>>();
                 let queries = fitted.robust.gather(validation.windows, self.config.input, &pick(&|i| own.rows[i]))?;
                 let labels: Vec<u16> = picks.iter().map(|i| own.labels[*i as usize]).collect();
                 let weights: Vec<f32> = picks.iter().map(|i| own.weights[*i as usize]).collect();
-                (fitted.neighbours.nearest(&queries, most, None), labels, weights)
+                (fitted.neighbours.nearest(&queries, most, None), labels, weights, "by the validation side")
             }
             None => {
                 let all = &fitted.neighbours;
@@ -132,13 +132,16 @@ impl Knn {
                 let queries: Vec<f32> = picks.iter().flat_map(|i| all.row(*i as usize)).copied().collect();
                 let labels: Vec<u16> = picks.iter().map(|i| fitted.labels[*i as usize]).collect();
                 let weights: Vec<f32> = picks.iter().map(|i| fitted.weights[*i as usize]).collect();
-                (all.nearest(&queries, most, Some(&picks)), labels, weights)
+                let how = "by leaving out each training window: there are too few validation windows";
+                (all.nearest(&queries, most, Some(&picks)), labels, weights, how)
             }
         };
         let electorate = fitted.electorate();
         let judged = candidates.iter().map(|k| (*k, vote::judge(&electorate, &found, most, *k, &labels, &weights)));
         let best = judged.reduce(|best, next| if next.1.beats(&best.1) { next } else { best });
-        Ok(best.expect("1 is always there").0)
+        let k = best.expect("1 is always there").0;
+        cx.observer.note(&format!("{k} neighbours vote, chosen {how}"));
+        Ok(k)
     }
 }
 
@@ -188,9 +191,6 @@ impl Estimator for Knn {
             0 => self.choose_k(&fitted, cx)?,
             fixed => fixed.min(rows.len()),
         };
-        if self.config.neighbours == 0 {
-            cx.observer.note(&format!("{} neighbours vote", fitted.k));
-        }
         cx.observer.progress(2, 2);
         Ok(Box::new(fitted))
     }

@@ -93,7 +93,8 @@ pub fn cases(
         if kind == InputKind::Summary { (values.clone(), Vec::new()) } else { (Vec::new(), values.clone()) };
     let table = table(&schema, kind, summary, tensor, lengths.clone())?;
     let scaler = cx.moments.map_or(Scaler::None, |moments| Scaler::Global(moments.clone()));
-    let scores = model.predict(&Scaled::new(&table, &scaler, &[], &[])?)?;
+    let windows = Scaled::new(&table, &scaler, &[], &[])?;
+    let scores = crate::fit::probabilities(model, cx.header.calibration.as_ref(), &windows)?;
     let shape = match kind {
         InputKind::Summary => vec![rows.len(), geometry.features],
         InputKind::Tensor => vec![rows.len(), geometry.channels, geometry.steps],

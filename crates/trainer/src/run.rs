@@ -472,7 +472,7 @@ impl Request<'_> {
 fn selection(needs_validation: bool, calibration: CalibrationChoice) -> String {
     let mut text = "settings fixed before the run; ".to_owned();
     text.push_str(match (needs_validation, calibration.method()) {
-        (true, _) => "the epoch or round as the remarks say, by the validation side alone",
+        (true, _) => "the epoch, round or setting as the remarks say, by the validation side alone",
         (false, None) => "no validation side chose anything, its rows were trained on",
         (false, Some(_)) => "no validation side chose anything",
     });

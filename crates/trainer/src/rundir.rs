@@ -158,7 +158,8 @@ pub(crate) fn folders(path: &Path, prefix: &str) -> Result<Vec<PathBuf>, TrainEr
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(|e| TrainError::io("reading", path, e))? {
         let entry = entry.map_err(|e| TrainError::io("reading", path, e))?;
-        if entry.file_name().to_string_lossy().starts_with(prefix) && entry.path().is_dir() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        {
             found.push(entry.path());
         }
     }

@@ -65,8 +65,9 @@ impl Evidence<'_> {
         let mut link = Link { scale: fixed.unwrap_or(1.0), offsets: vec![0.0; classes] };
         let mut loss = self.loss(&link);
         for _ in 0..MOST_STEPS {
-            let (gradient, mut curvature) = self.derivatives(&link);
+            let (mut gradient, mut curvature) = self.derivatives(&link);
             if fixed.is_some() {
+                gradient[(0, 0)] = 0.0;
                 for at in 1..=classes {
                     curvature[(at, 0)] = 0.0;
                     curvature[(0, at)] = 0.0;

@@ -267,7 +267,8 @@ pub(crate) fn resource(key: &str, kind: &str, base: &Experiment) -> Result<(Vec<
             let own = base.model.get(kind).and_then(|own| at(own, &path)).and_then(Value::as_u64);
             match own {
                 Some(own) if own > 0 => Ok((path, own)),
-                _ => Err(wrong(format!("`{key}` is no whole number above 0: name epochs, rounds or trees"))),
+                Some(_) => Err(wrong(format!("`{key}` is 0, which is automatic: give it a value in the file first"))),
+                None => Err(wrong(format!("`{key}` is no whole number: name epochs, rounds or trees"))),
             }
         }
         _ => Err(wrong(format!("`{key}` is no setting of `{kind}`: name its epochs, rounds or trees"))),
