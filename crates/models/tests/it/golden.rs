@@ -23,7 +23,21 @@ fn windows(model: &dyn stakeout_core::BaseModel) -> Batch {
 fn checkpoints_of_format_1_load_and_predict_what_they_did() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/golden");
     let registry = stakeout_models::builtin();
-    for kind in ["constant", "extra-trees", "forest", "gbt", "gru", "knn", "logistic", "minirocket", "tree"] {
+    for kind in [
+        "cnn",
+        "constant",
+        "extra-trees",
+        "forest",
+        "gbt",
+        "gru",
+        "knn",
+        "logistic",
+        "lstm",
+        "minirocket",
+        "mlp",
+        "transformer",
+        "tree",
+    ] {
         let path = folder.join(format!("format-1-{kind}.stk"));
         let (header, model) = Checkpoint::load(&path, &registry, Device::Flex).unwrap();
         assert_eq!(header.kind.as_str(), kind);
