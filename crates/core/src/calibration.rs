@@ -31,7 +31,7 @@ pub enum Calibration {
         /// One curve a class.
         maps: Vec<Curve>,
     },
-    /// `softmax(W ln p + b)` (Kull et al., NeurIPS 2019, section 3).
+    /// `softmax(W ln p + b)` (Kull et al., `NeurIPS` 2019, section 3).
     Dirichlet {
         /// Classes × classes; row k makes class k.
         weights: Vec<Vec<f64>>,

@@ -21,7 +21,7 @@ impl std::error::Error for NotRegular {}
 
 /// Whether opening failed because there is something else than a regular file.
 pub fn is_not_regular(error: &Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<NotRegular>())
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<NotRegular>)
 }
 
 /// Opens a regular file for reading: no link is followed, no FIFO or device is waited for.

@@ -124,13 +124,13 @@ fn provenance(outcome: &GridOutcome, done: &[&CellScores]) -> Vec<(String, Strin
     if let Some(first) = done.first() {
         lines.push(("corpus", format!("{}, data {}", first.origin.corpus, result.data_digest)));
     }
-    for (_, text) in grouped(done.iter().map(|cell| (&cell.origin.view, &cell.origin.schema_hash))) {
+    for (_, text) in grouped(&done.iter().map(|cell| (&cell.origin.view, &cell.origin.schema_hash))) {
         lines.push(("schema", text));
     }
     for scaler in distinct(done.iter().map(|cell| &cell.origin.scaler)) {
         lines.push(("scaler", scaler.clone()));
     }
-    for (_, text) in grouped(done.iter().map(|cell| (&cell.origin.model, &cell.origin.selection))) {
+    for (_, text) in grouped(&done.iter().map(|cell| (&cell.origin.model, &cell.origin.selection))) {
         lines.push(("selection", text));
     }
     let scores = done.iter().filter_map(|cell| cell.scores.as_ref());
@@ -145,7 +145,7 @@ fn provenance(outcome: &GridOutcome, done: &[&CellScores]) -> Vec<(String, Strin
 }
 
 /// `a, b: text` for every text, in the order of its first mention.
-fn grouped<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)> + Clone) -> Vec<(&'a String, String)> {
+fn grouped<'a>(pairs: &(impl Iterator<Item = (&'a String, &'a String)> + Clone)) -> Vec<(&'a String, String)> {
     let texts = distinct(pairs.clone().map(|(_, text)| text));
     let line = |text: &'a String| {
         let names = distinct(pairs.clone().filter(|(_, own)| *own == text).map(|(name, _)| name));

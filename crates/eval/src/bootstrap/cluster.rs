@@ -81,6 +81,7 @@ impl UnitDraws<'_> {
         while left > 0 {
             let lanes = left.min(LANES);
             times.fill([0.0; LANES]);
+            #[allow(clippy::needless_range_loop)] // the lane is the inner index
             for lane in 0..lanes {
                 draw_units(self.stream, self.units, &mut drawn);
                 drawn.iter().for_each(|&unit| times[unit as usize][lane] += 1.0);

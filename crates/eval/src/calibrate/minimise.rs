@@ -117,7 +117,7 @@ mod tests {
         let found = minimise(vec![1.0, 2.0], 1e-9, |x, gradient| {
             gradient[0] = x[0] - 1.0;
             gradient[1] = x[1] - 2.0;
-            (gradient[0] * gradient[0] + gradient[1] * gradient[1]) / 2.0
+            f64::midpoint(gradient[0] * gradient[0], gradient[1] * gradient[1])
         });
         assert_eq!(found, [1.0, 2.0]);
     }

@@ -185,7 +185,7 @@ fn reliability(
     resampled: &Resampled,
     plan: &Plan,
 ) -> Vec<ReliabilityBin> {
-    let mut windows = vec![0; BINS];
+    let mut windows = [0; BINS];
     let mut episodes = vec![Vec::new(); BINS];
     for row in 0..cases.truth.len() {
         let bin = layout.width_of[row];

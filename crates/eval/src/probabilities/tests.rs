@@ -256,8 +256,8 @@ fn a_resample_is_a_sample_of_copied_clusters() {
     sums.sum(&times, &mut quick);
     for lane in 0..LANES {
         let (mut copied, mut unit) = (Rows { classes: 3, ..Rows::default() }, 0);
-        for cluster in 0..sums.clusters() {
-            for _ in 0..times[cluster][lane] as usize {
+        for (cluster, times) in times.iter().enumerate() {
+            for _ in 0..times[lane] as usize {
                 for row in (0..rows.truth.len()).filter(|row| rows.cluster[*row] as usize == cluster) {
                     copied.push(cases.row(row), rows.truth[row], unit, unit);
                 }
@@ -305,8 +305,8 @@ fn stream(seed: u64, episodes: u32, windows: usize, known: f64) -> Rows {
 
 #[test]
 fn a_perfectly_calibrated_stream_has_a_debiased_error_of_about_nothing() {
-    let (mut sum, mut squares, mut inside) = (0.0, 0.0, 0);
     const STREAMS: u64 = 40;
+    let (mut sum, mut squares, mut inside) = (0.0, 0.0, 0);
     for seed in 0..STREAMS {
         let scores = stream(seed, 60, 5, 1.0).scores(300);
         let squared = scores.ece.debiased_squared;
@@ -351,9 +351,9 @@ fn figures_by_hand() {
     rows.push(&[0.5, 0.5], 0, 1, 1);
     let scores = rows.scores(50);
     let point = |estimate: &Estimate| estimate.point.unwrap();
-    assert_eq!(point(&scores.brier.score), (0.5 * 2.0 + 0.5) / 2.0);
+    assert_eq!(point(&scores.brier.score), 0.75);
     let worst = -f64::from(f32::EPSILON).ln();
-    assert!((point(&scores.log_loss.score) - (0.5 * worst + 2.0f64.ln()) / 2.0).abs() < 1e-12);
+    assert!((point(&scores.log_loss.score) - f64::midpoint(0.5 * worst, 2.0f64.ln())).abs() < 1e-12);
     assert_eq!(point(&scores.ece.equal_width), 0.5);
     let [half, sure] = &scores.reliability[..] else { panic!("two bins: {:?}", scores.reliability) };
     assert_eq!((half.confidence, half.accuracy.point, half.n_windows, half.n_episodes), (0.5, Some(1.0), 1, 1));
