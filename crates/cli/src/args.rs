@@ -160,7 +160,7 @@ pub(crate) struct What {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Seed, or several: `1,2,3`
-    #[arg(long, value_name = "N[,N...]", value_delimiter = ',')]
+    #[arg(long, value_name = "N[,N...]", value_delimiter = ',', value_parser = seed())]
     pub(crate) seed: Vec<u64>,
     /// Also read episodes that the validator calls degraded
     #[arg(long)]
@@ -359,4 +359,9 @@ pub(crate) struct Export {
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Seeds that TOML can hold: a run must be able to read its own settings again.
+fn seed() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=i64::MAX as u64)
 }

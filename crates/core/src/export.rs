@@ -90,7 +90,8 @@ impl<'a> ExportContext<'a> {
                 let known = || by_host.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
                 let named = host.unwrap_or_default();
                 Some(by_host.get(named).ok_or_else(|| {
-                    let why = format!("the scaler is host-clean, an export is for one of its hosts: {}", known());
+                    let why =
+                        format!("the scaler is host-clean, an export is for one host: add --host NAME ({})", known());
                     CoreError::invalid("host", named, why)
                 })?)
             }

@@ -179,7 +179,14 @@ impl<'a> Grid<'a> {
             let mut account = None;
             for (cell, failed) in self.train_view(view, first.take(), &mut session)? {
                 let run = session.path(&cell);
-                let result = if failed.is_none() { Some(result::read_scores(&run)?) } else { None };
+                // a result that cannot be read is a failure of its cell, and says which file to remove
+                let (failed, result) = match failed {
+                    Some(failed) => (Some(failed), None),
+                    None => match result::read_scores(&run) {
+                        Ok(result) => (None, Some(result)),
+                        Err(error) => (Some(session.fail(&cell.name(), error)?), None),
+                    },
+                };
                 if result.is_some() && account.is_none() {
                     account = result::read_account(&run)?;
                 }

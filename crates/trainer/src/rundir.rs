@@ -97,9 +97,9 @@ impl RunDir {
         for fold in folders(&self.path, "fold-")? {
             for seed in folders(&fold, "seed-")? {
                 clear_cell(&seed)?;
-                fs::remove_dir(&seed).map_err(|e| TrainError::io("removing", &seed, e))?;
+                remove_dir(&seed)?;
             }
-            fs::remove_dir(&fold).map_err(|e| TrainError::io("removing", &fold, e))?;
+            remove_dir(&fold)?;
         }
         clear_cell(&self.path)
     }
@@ -109,7 +109,17 @@ impl RunDir {
         self.clear()?;
         let lock = self.path.join(LOCK);
         fs::remove_file(&lock).map_err(|e| TrainError::io("removing", &lock, e))?;
-        fs::remove_dir(&self.path).map_err(|e| TrainError::io("removing", &self.path, e))
+        remove_dir(&self.path)
+    }
+}
+
+/// Removes an empty directory; one that holds something which no run made stays.
+pub(crate) fn remove_dir(path: &Path) -> Result<(), TrainError> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::DirectoryNotEmpty => {
+            Err(TrainError::io("removing", path, error))
+        }
+        _ => Ok(()),
     }
 }
 

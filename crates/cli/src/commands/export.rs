@@ -17,9 +17,7 @@ pub(crate) fn run(args: &Export, context: &Context) -> anyhow::Result<Exit> {
     let out = args.out.clone().unwrap_or_else(|| default_name(&args.from, format));
     let cases_out = suffixed(&out, CASES_SUFFIX);
     for file in [Some(&out), args.cases.map(|_| &cases_out)].into_iter().flatten() {
-        if file.exists() && !args.force {
-            bail!("{} is there already: replace it with --force, or choose another --out", file.display());
-        }
+        check_target(file, args.force)?;
     }
     if header.simulated {
         context.progress.say(stakeout_eval::render::SIMULATED);
@@ -60,6 +58,24 @@ pub(crate) fn run(args: &Export, context: &Context) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Refuses a place where a file must not be written: one that is taken unless `force` is given, and in any case one
+/// that is no regular file (a link, a device) or belongs to a run.
+pub(super) fn check_target(file: &Path, force: bool) -> anyhow::Result<()> {
+    let Ok(there) = file.symlink_metadata() else { return Ok(()) };
+    if !there.is_file() {
+        bail!("{} is there and is no regular file: choose another place", file.display());
+    }
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let own = [rundir::CHECKPOINT, rundir::EXPERIMENT, rundir::PREDICTIONS, rundir::METRICS, rundir::SUMMARY];
+    if folder.join(rundir::EXPERIMENT).exists() && own.iter().any(|name| file.ends_with(name)) {
+        bail!("{} is a part of a run: choose another place", file.display());
+    }
+    if !force {
+        bail!("{} is there already: replace it with --force, or choose another place", file.display());
+    }
+    Ok(())
 }
 
 /// The checkpoint that a path names: a file, or the one of a run.

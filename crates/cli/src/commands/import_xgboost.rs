@@ -12,9 +12,7 @@ use crate::{Context, Exit, output};
 const CAP: u64 = 1 << 30;
 
 pub(crate) fn run(args: &ImportXgboost, context: &Context) -> anyhow::Result<Exit> {
-    if args.out.exists() && !args.force {
-        bail!("{} is there already: replace it with --force, or choose another place", args.out.display());
-    }
+    export::check_target(&args.out, args.force)?;
     let reading = || format!("reading {}", args.model.display());
     let json = files::read_regular(&args.model, CAP).with_context(reading)?;
     let model = XgbModel::read(&json).with_context(reading)?;

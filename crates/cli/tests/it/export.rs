@@ -125,7 +125,7 @@ fn a_scaler_of_each_host_needs_a_host() {
     train("gbt", &run, &QUICK_GBT, "host-clean");
     let none = stakeout(["export", path(&run), "--to", "onnx"]);
     assert_eq!(none.status.code(), Some(2));
-    assert!(stderr(&none).contains("an export is for one of its hosts: host-01"), "{}", stderr(&none));
+    assert!(stderr(&none).contains("add --host NAME (host-01"), "{}", stderr(&none));
     let one = stakeout(["export", "--quiet", path(&run), "--to", "onnx", "--host", "host-01"]);
     assert!(one.status.success(), "{}", stderr(&one));
 }

@@ -3,8 +3,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use stakeout_core::View;
+
 use crate::rundir::{self, EXPERIMENT, GRID, GRID_RESULT, LOCK};
-use crate::{Existing, Experiment, GridRecord, RunDir, TrainError};
+use crate::{Existing, Experiment, GridRecord, RunDir, ScalerChoice, TrainError};
 
 /// A grid directory that no other process writes.
 #[derive(Debug)]
@@ -56,16 +58,27 @@ impl GridDir {
     fn clear(&self) -> Result<(), TrainError> {
         rundir::remove_file(&self.path.join(GRID_RESULT))?;
         for folder in rundir::folders(&self.path, "")? {
+            if !is_cell_name(&folder) {
+                continue; // a run that somebody keeps beside the cells
+            }
             if folder.join(EXPERIMENT).exists() {
                 RunDir::open(&folder, Existing::Continue)?.remove()?;
             } else if rundir::is_bare(&folder)? {
                 rundir::remove_leftovers(&folder)?;
                 rundir::remove_file(&folder.join(LOCK))?;
-                fs::remove_dir(&folder).map_err(|e| TrainError::io("removing", &folder, e))?;
+                rundir::remove_dir(&folder)?;
             }
         }
         rundir::remove_file(&self.path.join(GRID))
     }
+}
+
+/// Whether a folder is named as a cell is: `<model>-<view>-<scaler>`.
+fn is_cell_name(folder: &Path) -> bool {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let scalers = [ScalerChoice::None, ScalerChoice::Global, ScalerChoice::HostClean];
+    let views = [View::Realistic, View::Oracle];
+    scalers.iter().any(|scaler| views.iter().any(|view| name.ends_with(&format!("-{view}-{}", scaler.name()))))
 }
 
 /// Whether a directory holds a grid.
@@ -111,6 +124,14 @@ mod tests {
         fs::write(run.join(SUMMARY), "").unwrap();
         fs::write(run.join("fold-a/seed-1").join(METRICS), "").unwrap();
         drop(RunDir::open(&path.join("gru-oracle-global"), Existing::Refuse).unwrap());
+        // a run that was copied beside the cells, and one outside that a link leads to
+        for kept in [path.join("my-own-run"), folder.path().join("outside")] {
+            fs::create_dir(&kept).unwrap();
+            fs::write(kept.join(EXPERIMENT), "").unwrap();
+            fs::write(kept.join(METRICS), "{}").unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(folder.path().join("outside"), path.join("gbt-realistic-global")).unwrap();
         fs::create_dir(path.join("notes")).unwrap();
         fs::write(path.join("notes/thesis.tex"), "years").unwrap();
         drop(first);
@@ -119,7 +140,11 @@ mod tests {
         drop(GridDir::open(&path, Existing::Replace).unwrap());
         let mut left: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, [LOCK, "notes"]);
+        left.retain(|name| name != "gbt-realistic-global");
+        assert_eq!(left, [LOCK, "my-own-run", "notes"]);
+        for kept in [path.join("my-own-run"), folder.path().join("outside")] {
+            assert!(kept.join(EXPERIMENT).exists() && kept.join(METRICS).exists());
+        }
         assert!(path.join("notes/thesis.tex").exists());
     }
 
