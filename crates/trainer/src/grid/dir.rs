@@ -1,6 +1,6 @@
 //! The directory of a grid: `grid.toml`, a run directory a cell, and in the end `grid.json`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use stakeout_core::View;
@@ -106,6 +106,8 @@ pub fn read_settings(path: &Path) -> Result<(Experiment, GridRecord), TrainError
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::rundir::{METRICS, SUMMARY};
 
