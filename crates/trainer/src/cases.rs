@@ -10,6 +10,7 @@ use stakeout_features::{Inputs, Scaled};
 use stakeout_telemetry::Store;
 
 use crate::dataset::{schema_as, sweep};
+use crate::fit::probabilities;
 use crate::score::table;
 use crate::{Progress, TrainError};
 
@@ -46,7 +47,7 @@ pub struct Cases {
 }
 
 /// `count` windows of a store, from its beginning to its end at even distances, as raw values, with the probabilities of
-/// a model (after the scaler of `cx`). What live telemetry has is put into every other one, the same each time: a fifth
+/// a model (after the scaler of `cx`, through the calibration map of the checkpoint). What live telemetry has is put into every other one, the same each time: a fifth
 /// of its values is taken out, then a whole channel; a tensor is also cut short.
 ///
 /// # Errors
@@ -93,8 +94,8 @@ pub fn cases(
         if kind == InputKind::Summary { (values.clone(), Vec::new()) } else { (Vec::new(), values.clone()) };
     let table = table(&schema, kind, summary, tensor, lengths.clone())?;
     let scaler = cx.moments.map_or(Scaler::None, |moments| Scaler::Global(moments.clone()));
-    let windows = Scaled::new(&table, &scaler, &[], &[])?;
-    let scores = crate::fit::probabilities(model, cx.header.calibration.as_ref(), &windows)?;
+    let scaled = Scaled::new(&table, &scaler, &[], &[])?;
+    let scores = probabilities(model, cx.header.calibration.as_ref(), &scaled)?;
     let shape = match kind {
         InputKind::Summary => vec![rows.len(), geometry.features],
         InputKind::Tensor => vec![rows.len(), geometry.channels, geometry.steps],

@@ -22,13 +22,6 @@ pub(crate) fn run(args: &Export, context: &Context) -> anyhow::Result<Exit> {
     if header.simulated {
         context.progress.say(stakeout_eval::render::SIMULATED);
     }
-    if let (Some(map), ExportFormat::Onnx | ExportFormat::XgBoost) = (&header.calibration, format) {
-        bail!(
-            "probabilities of this model go through a {} map, which a file of this format does not hold: the other \
-             program would give other ones; train with calibration = \"none\" to export",
-            map.name()
-        );
-    }
     let cx = ExportContext::new(&header, args.host.as_deref())?;
     let Some(bytes) = model.export(format, &cx)? else { bail!(no_such_form(&*model, format, &cx)) };
     let cases = match args.cases {

@@ -54,8 +54,7 @@ fn a_temperature_is_fitted_stored_applied_and_repeated() {
     assert!(stdout(&eval).contains("calibration error") && stdout(&eval).contains("confidence"), "{}", stdout(&eval));
 
     let exported = stakeout(["export", "--quiet", path(&mapped), "--to", "onnx"]);
-    assert_eq!(exported.status.code(), Some(2), "{}", stdout(&exported));
-    assert!(stderr(&exported).contains("a temperature map"), "{}", stderr(&exported));
+    assert!(exported.status.success(), "the map is in the graph: {}", stderr(&exported));
 
     let probabilities = |run: &Path| {
         let predicted = stakeout(["predict", "--quiet", path(run), path(store())]);

@@ -43,8 +43,8 @@ pub(crate) fn facts(cx: &ExportContext<'_>) -> Vec<(String, String)> {
         ("code_version", header.code_version.clone()),
     ];
     let host = cx.host.map(|host| ("host", host.to_owned()));
-    let map = header.calibration.as_ref().map(|map| ("calibration", json!(map).to_string()));
-    facts.into_iter().chain(host).chain(map).map(|(name, value)| (format!("stakeout.{name}"), value)).collect()
+    let calibration = header.calibration.as_ref().map(|map| ("calibration", json!(map).to_string()));
+    facts.into_iter().chain(host).chain(calibration).map(|(name, value)| (format!("stakeout.{name}"), value)).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What every exported graph has: raw windows as its input, scaled inside, and class probabilities as its output.
 
-use stakeout_core::{ExportContext, ExportFormat, InputKind, ModelError};
+use stakeout_core::{Calibration, ExportContext, ExportFormat, InputKind, ModelError, calibration};
 
 use super::facts;
 use super::graph::{Graph, Size, Value};
-use super::proto::{FLOAT, INT64};
+use super::proto::{DOUBLE, FLOAT, INT64};
 
 /// Raw windows: `[windows, channels, steps]` or `[windows, features]`, NaN where nothing was observed.
 pub(crate) const VALUES: &str = "values";
@@ -70,20 +70,58 @@ pub(crate) fn from_logits(mut graph: Graph, logits: &Value, cx: &ExportContext<'
     from_probabilities(graph, &probabilities, cx)
 }
 
-/// Ends a graph whose last value is class probabilities, `[windows, classes]`.
+/// Ends a graph whose last value is the model's own class probabilities, `[windows, classes]`: they go through the
+/// calibration map of the checkpoint.
 pub(crate) fn from_probabilities(
     mut graph: Graph,
     probabilities: &Value,
     cx: &ExportContext<'_>,
 ) -> Result<Vec<u8>, ModelError> {
     let classes = cx.header.schema.geometry().classes;
-    graph.output(PROBABILITIES, probabilities, FLOAT, &[Size::Batch, Size::Fixed(classes)]);
+    let mapped = match &cx.header.calibration {
+        Some(map) => calibrated(&mut graph, probabilities, map)?,
+        None => probabilities.clone(),
+    };
+    graph.output(PROBABILITIES, &mapped, FLOAT, &[Size::Batch, Size::Fixed(classes)]);
     let bytes = graph.into_bytes(cx.header.kind.as_str(), ABOUT, facts(cx));
     if bytes.len() > LARGEST {
         let why = format!("the graph takes {} bytes, a file of this format holds at most 2 GiB", bytes.len());
         return Err(ModelError::Interchange { format: ExportFormat::Onnx, why });
     }
     Ok(bytes)
+}
+
+/// What [`Calibration::apply`] does, in double precision as there.
+fn calibrated(graph: &mut Graph, probabilities: &Value, map: &Calibration) -> Result<Value, ModelError> {
+    let least = graph.scalar(calibration::LEAST);
+    let floored = graph.op("Max", &[probabilities, &least], Vec::new());
+    let floored = graph.cast(&floored, DOUBLE);
+    let logs = graph.op("Log", &[&floored], Vec::new());
+    let scores = match map {
+        Calibration::Temperature { t } => {
+            let t = graph.doubles(&[], &[*t]);
+            graph.div(&logs, &t)
+        }
+        Calibration::Dirichlet { weights, bias } => {
+            let classes = bias.len();
+            let weights = graph.doubles(&[classes, classes], &weights.concat());
+            let weights = graph.transpose(&weights, &[1, 0]);
+            let bias = graph.doubles(&[1, classes], bias);
+            let product = graph.matmul(&logs, &weights);
+            graph.add(&product, &bias)
+        }
+        Calibration::Isotonic { .. } => {
+            return Err(ModelError::Interchange {
+                format: ExportFormat::Onnx,
+                why: "probabilities of this model go through an isotonic map, whose steps turn another program's rounding \
+                      into another probability: train with calibration = \"temperature\", \"dirichlet\" or \"none\" to \
+                      export"
+                    .into(),
+            });
+        }
+    };
+    let mapped = graph.softmax(&scores);
+    Ok(graph.cast(&mapped, FLOAT))
 }
 
 /// A protocol buffer holds less than 2 GiB.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message;
 use safetensors::SafeTensors;
 use serde_json::json;
+use stakeout_core::calibration::Curve;
 use stakeout_core::{
-    BaseModel, CheckpointHeader, Device, ExportContext, ExportFormat, FitContext, InputKind, Labelled, Moments, Scaler,
-    Silent, Windows,
+    BaseModel, Calibration, CheckpointHeader, Device, ExportContext, ExportFormat, FitContext, InputKind, Labelled,
+    ModelError, Moments, Scaler, Silent, Windows,
 };
 use stakeout_testkit::data::small_windows;
 
@@ -145,6 +146,26 @@ fn the_scaler_is_inside_the_graph() {
         let bytes: Vec<u8> = expected.iter().flat_map(|value| value.to_le_bytes()).collect();
         assert_eq!(constant.raw_data.as_ref(), Some(&bytes), "{operator}");
     }
+}
+
+#[test]
+fn a_calibration_map_ends_the_graph_or_is_refused() {
+    let (mut header, model) = fitted("gbt");
+    let operators = |header: &CheckpointHeader| -> Result<Vec<String>, ModelError> {
+        let bytes = model.export(ExportFormat::Onnx, &ExportContext::new(header, None).unwrap())?.unwrap();
+        let graph = Model::decode(bytes.as_slice()).unwrap().graph.unwrap();
+        Ok(graph.node.into_iter().map(|node| node.op_type).collect())
+    };
+    let plain = operators(&header).unwrap();
+    header.calibration = Some(Calibration::Temperature { t: 1.5 });
+    let mapped = operators(&header).unwrap();
+    let added = ["Max", "Cast", "Log", "Div", "Softmax", "Cast"];
+    assert_eq!(mapped, [&plain[..plain.len() - 1], &added.map(String::from), &plain[plain.len() - 1..]].concat());
+    let refused = model.export(ExportFormat::XgBoost, &ExportContext::new(&header, None).unwrap()).unwrap_err();
+    assert!(refused.to_string().contains("a temperature map, for which the file has no place"), "{refused}");
+    header.calibration = Some(Calibration::Isotonic { maps: vec![Curve { x: vec![0.0, 1.0], y: vec![0.0, 1.0] }; 3] });
+    let refused = operators(&header).unwrap_err().to_string();
+    assert!(refused.contains("isotonic") && refused.contains("temperature"), "{refused}");
 }
 
 #[test]

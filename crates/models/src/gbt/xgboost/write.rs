@@ -22,6 +22,13 @@ const VERSION: [u32; 3] = [2, 0, 0];
 /// Base margins are added to the leaves of the first round, in the order in which the program adds them, and the file's
 /// own base is 0: there is one for all classes in versions before 3.1.
 pub(in crate::gbt) fn write(forest: &Forest, cx: &ExportContext<'_>) -> Result<Vec<u8>, ModelError> {
+    if let Some(map) = &cx.header.calibration {
+        return Err(refused(format!(
+            "probabilities of this model go through a {} map, for which the file has no place: export as onnx, or train \
+             with calibration = \"none\"",
+            map.name()
+        )));
+    }
     let (classes, features) = (forest.classes(), cx.header.schema.geometry().features);
     let (outputs, base) = (objective::outputs(classes), margins(forest.base()));
     let single = [Node::leaf(0.0)];
