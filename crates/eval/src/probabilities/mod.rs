@@ -1,7 +1,7 @@
 //! How good probabilities are: proper scores with their parts, calibration errors, a reliability table.
 //!
 //! A window weighs 1 / (windows of its episode), so that a long episode says no more than a short one. All figures of
-//! a set of rows depend on a resample through sums a cluster and a bin only ([`sums`]), so that no resample loops over
+//! a set of rows depend on a resample through sums a cluster and a bin only (`sums`), so that no resample loops over
 //! rows; bins, groups and the classes that count are fixed before anything is resampled, and all figures share the
 //! same resamples. Rows are brought into one order first: the same rows give the same bits.
 //!
