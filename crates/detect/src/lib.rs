@@ -1,0 +1,6 @@
+//! What trained models need around them in the field, learnt from an analyst's word or from normal days alone.
+//!
+//! Everything here is a value that is updated, scored and stored; nothing knows a model, a store of telemetry or a table
+//! library, so that a live process can carry it.
+mod error;
+pub use error::DetectError;

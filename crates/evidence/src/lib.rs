@@ -1,0 +1,1 @@
+//! Runs on disk to verdicts: what may be deployed, and what is.
