@@ -25,7 +25,7 @@
 //! let metrics = metrics(&predictions, &train, &Plan::default())?;
 //! assert_eq!(metrics.test.accuracy.point, Some(2.0 / 3.0));
 //! assert_eq!(metrics.test.accuracy.n_units, 3);
-//! assert_eq!(metrics.notes[0], "one host was held out: no claim about other devices can be made");
+//! assert_eq!(metrics.notes[0], "one host was tested: no claim about other devices can be made");
 //! # Ok::<(), stakeout_eval::EvalError>(())
 //! ```
 

@@ -147,12 +147,12 @@ fn notes(n_hosts: usize, n_episodes: usize, scores: &ModelScores) -> Vec<String>
     let mut notes = Vec::new();
     notes.push(match n_hosts {
         0 => "the test side is empty: nothing was tested".into(),
-        1 => "one host was held out: no claim about other devices can be made".into(),
+        1 => "one host was tested: no claim about other devices can be made".into(),
         2..HOSTS_FOR_INTERVAL => format!(
-            "{n_hosts} hosts were held out, and it takes {HOSTS_FOR_INTERVAL} to resample hosts: the interval is by \
+            "{n_hosts} hosts were tested, and it takes {HOSTS_FOR_INTERVAL} to resample hosts: the interval is by \
              episode and speaks of these hosts only"
         ),
-        _ => format!("{n_hosts} hosts were held out: the interval resamples hosts"),
+        _ => format!("{n_hosts} hosts were tested: the interval resamples hosts"),
     });
     if n_episodes == 1 {
         notes.push("one episode was tested: there is no interval".into());

@@ -59,6 +59,8 @@ pub struct FoldScore {
     pub n_episodes: usize,
     /// Macro F1 of the constant predictor, mean over seeds.
     pub constant: Option<f64>,
+    /// Accuracy of the constant predictor, mean over seeds.
+    pub constant_accuracy: Option<f64>,
     /// Macro F1, mean over seeds.
     pub macro_f1: Option<f64>,
     /// Accuracy, mean over seeds.
@@ -81,6 +83,8 @@ pub struct SeedScore {
 pub struct Primary {
     /// Mean macro F1 of the constant predictor.
     pub constant: Estimate,
+    /// Mean accuracy of the constant predictor.
+    pub constant_accuracy: Estimate,
     /// Mean macro F1.
     pub macro_f1: Estimate,
     /// Mean accuracy.
@@ -147,7 +151,7 @@ pub fn summary(runs: &[Run<'_>], unit: Unit, plan: &Plan) -> Result<Summary, Eva
 
 fn fold_score(runs: &[Run<'_>]) -> FoldScore {
     let mut by_seed = Vec::new();
-    let (mut constants, mut accuracies) = (Vec::new(), Vec::new());
+    let (mut constants, mut constant_accuracies, mut accuracies) = (Vec::new(), Vec::new(), Vec::new());
     for run in runs {
         let rows = run.predictions.rows_of(Side::Test);
         let truth: Vec<u16> = rows.iter().map(|&row| run.predictions.label[row]).collect();
@@ -159,8 +163,11 @@ fn fold_score(runs: &[Run<'_>]) -> FoldScore {
             .collect();
         by_seed.push(SeedScore { seed: run.seed, macro_f1: average(&f1s) });
         accuracies.extend(own.accuracy());
-        let constant = run.train.majority().map(|class| vec![class; rows.len()]);
-        constants.extend(constant.and_then(|constant| confusion(trained.len(), &truth, &constant).macro_f1()));
+        if let Some(class) = run.train.majority() {
+            let constant = confusion(trained.len(), &truth, &vec![class; rows.len()]);
+            constants.extend(constant.macro_f1());
+            constant_accuracies.extend(constant.accuracy());
+        }
     }
     let first = runs[0].predictions;
     let rows = first.rows_of(Side::Test);
@@ -170,6 +177,7 @@ fn fold_score(runs: &[Run<'_>]) -> FoldScore {
         n_windows: rows.len(),
         n_episodes: distinct(&rows.iter().map(|&row| first.episode[row]).collect::<Vec<_>>()),
         constant: average(&constants),
+        constant_accuracy: average(&constant_accuracies),
         macro_f1: average(&scores),
         accuracy: average(&accuracies),
         by_seed,
@@ -187,6 +195,7 @@ fn primary(folds: &[FoldScore], unit: Unit, plan: &Plan) -> Result<Primary, Eval
     };
     Ok(Primary {
         constant: estimate(&|fold| fold.constant)?,
+        constant_accuracy: estimate(&|fold| fold.constant_accuracy)?,
         macro_f1: estimate(&|fold| fold.macro_f1)?,
         accuracy: estimate(&|fold| fold.accuracy)?,
         over_constant: estimate(&|fold| fold.macro_f1.zip(fold.constant).map(|(own, constant)| own - constant))?,

@@ -32,6 +32,7 @@ pub(crate) fn run(args: &Eval, context: &Context) -> anyhow::Result<Exit> {
     } else {
         let mut origin = stored.result.origin.clone();
         origin.simulated = dataset.simulated || stored.header.simulated;
+        (origin.corpus, origin.data_digest) = (dataset.corpus.clone(), dataset.digest.clone());
         if args.store.is_some() {
             origin.recipe = format!("another store ({}); trained with recipe {}", dataset.corpus, origin.recipe);
         }

@@ -175,7 +175,7 @@ fn rows(outcome: &GridOutcome, groups: &[(View, ScalerChoice)]) -> Vec<GridRow> 
         match other.find_map(|cell| cell.result.as_ref()?.scores.as_ref()) {
             Some(scores) => GridEntry::Scored {
                 macro_f1: scores.constant,
-                accuracy: scores.constant_accuracy.and_then(|accuracy| accuracy.point),
+                accuracy: scores.constant_accuracy,
                 seconds: None,
             },
             None => own,
@@ -197,7 +197,7 @@ fn entry(outcome: &GridOutcome, model: &str, group: (View, ScalerChoice)) -> Gri
         Some(CellScores { scores: None, .. }) => GridEntry::Untested,
         Some(CellScores { scores: Some(scores), .. }) => GridEntry::Scored {
             macro_f1: scores.macro_f1,
-            accuracy: scores.accuracy.point,
+            accuracy: scores.accuracy,
             seconds: outcome.seconds[at],
         },
     }

@@ -96,6 +96,7 @@ pub(crate) fn provenance(origin: &Origin, seed: u64, held_out: Vec<String>) -> P
         seed,
         schema_hash: origin.schema_hash.clone(),
         held_out,
+        data: format!("{}, digest {}", origin.corpus, origin.data_digest),
         selection: origin.selection.clone(),
         simulated: origin.simulated,
     }

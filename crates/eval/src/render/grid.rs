@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use stakeout_core::text::printable;
 
-use super::table::{WIDTH, count, estimate, list, number, pad, units};
+use super::table::{WIDTH, count, estimate, list, pad, units};
 use super::{NAME, SIMULATED, field, notes, plan_text};
 use crate::{Estimate, Plan};
 
@@ -44,8 +44,8 @@ pub enum GridEntry {
     Scored {
         /// Macro F1 with its interval.
         macro_f1: Estimate,
-        /// Share of windows called right.
-        accuracy: Option<f64>,
+        /// Share of windows called right, with its interval.
+        accuracy: Estimate,
         /// Wall-clock seconds of fit and scores, and whether more were spent by a process that was stopped.
         seconds: Option<(f64, bool)>,
     },
@@ -135,7 +135,7 @@ fn texts(entry: Option<&GridEntry>) -> [String; 3] {
         None => Default::default(),
         Some(GridEntry::Scored { macro_f1, accuracy, seconds }) => [
             estimate(macro_f1),
-            accuracy.map_or_else(String::new, |accuracy| number(Some(accuracy))),
+            estimate(accuracy),
             seconds.map_or_else(String::new, |(seconds, more)| {
                 let more = if more { ">" } else { "" };
                 if seconds < 10.0 {

@@ -39,6 +39,8 @@ pub struct Provenance {
     pub schema_hash: String,
     /// The groups of the test side, by name.
     pub held_out: Vec<String>,
+    /// The corpus and the digest of what was read of it.
+    pub data: String,
     /// How the reported epoch or round was chosen.
     pub selection: String,
     /// Whether the data was simulated.
@@ -77,10 +79,12 @@ pub fn summary(summary: &Summary, provenance: &Provenance, ledger: &str) -> Stri
     let primary = &summary.primary;
     let mut table = Table::new(&[&format!("primary: mean over {unit}s"), "macro F1", "accuracy", "independent units"]);
     let model = printable(&provenance.model, NAME);
-    let blank = String::new;
-    table.row(["constant".into(), estimate(&primary.constant), blank(), units(&primary.constant)]);
-    table.row([model.clone(), estimate(&primary.macro_f1), estimate(&primary.accuracy), units(&primary.macro_f1)]);
-    table.row(["above constant".into(), estimate(&primary.over_constant), blank(), units(&primary.over_constant)]);
+    let mut add = |name: String, macro_f1: &Estimate, accuracy: String| {
+        table.row([name, estimate(macro_f1), accuracy, units(macro_f1)]);
+    };
+    add("constant".into(), &primary.constant, estimate(&primary.constant_accuracy));
+    add(model, &primary.macro_f1, estimate(&primary.accuracy));
+    add("above constant".into(), &primary.over_constant, String::new());
     table.write(&mut out);
     let all_notes = std::iter::once(summary.caveat.as_str()).chain(summary.notes.iter().map(String::as_str));
     notes(&mut out, all_notes);
@@ -119,6 +123,7 @@ fn header(provenance: &Provenance, seeds: &[u64]) -> String {
         field(&mut out, name, &printable(text, 80));
     }
     field(&mut out, if seeds.len() == 1 { "seed" } else { "seeds" }, &seeds.join(", "));
+    field(&mut out, "data", &printable(&provenance.data, 200));
     field(&mut out, "schema", &printable(&provenance.schema_hash, 80));
     field(&mut out, "held out", &list(provenance.held_out.iter().map(|name| printable(name, NAME))));
     field(&mut out, "selection", &printable(&provenance.selection, 400));

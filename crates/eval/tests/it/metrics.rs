@@ -54,7 +54,7 @@ fn figures_by_hand() {
     assert_eq!(dormant.f1, Some(0.0));
     assert_eq!(got.confusion.labels, ["clean", "armed", "dormant"]);
     assert_eq!(got.confusion.counts, [[2, 1, 0], [0, 2, 0], [0, 0, 1]]);
-    assert_eq!(got.notes[0], "one host was held out: no claim about other devices can be made");
+    assert_eq!(got.notes[0], "one host was tested: no claim about other devices can be made");
     assert!(got.notes.iter().any(|note| note == "class dormant was never trained: it counts 0 in macro F1"));
     // one episode has clean, one has armed and dormant: half of the resamples of two lack something
     assert!(got.notes.iter().any(|note| note.starts_with("in ")), "{:?}", got.notes);

@@ -28,6 +28,10 @@ fn the_primary_figure_is_the_mean_over_hosts_after_the_mean_over_seeds() {
     }
     assert!((got.primary.macro_f1.point.unwrap() - expected).abs() < 1e-12);
     assert_eq!((got.primary.macro_f1.unit, got.primary.macro_f1.n_units), (Unit::Host, 6));
+    let constants: Vec<f64> = got.folds.iter().filter_map(|fold| fold.constant_accuracy).collect();
+    let mean = constants.iter().sum::<f64>() / constants.len() as f64;
+    assert_eq!(constants.len(), got.folds.len());
+    assert!((got.primary.constant_accuracy.point.unwrap() - mean).abs() < 1e-12);
     let over = got.primary.over_constant;
     let gap = got.primary.macro_f1.point.unwrap() - got.primary.constant.point.unwrap();
     assert!((over.point.unwrap() - gap).abs() < 1e-12);

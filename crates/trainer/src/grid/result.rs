@@ -74,9 +74,8 @@ pub struct Headline {
     pub constant_class: String,
     /// Macro F1 of the constant predictor.
     pub constant: Estimate,
-    /// Accuracy of the constant predictor; over many folds only macro F1 has a primary figure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub constant_accuracy: Option<Estimate>,
+    /// Accuracy of the constant predictor.
+    pub constant_accuracy: Estimate,
     /// Macro F1.
     pub macro_f1: Estimate,
     /// Accuracy.
@@ -103,7 +102,7 @@ pub(crate) fn read_scores(run: &Path) -> Result<CellScores, TrainError> {
             scores: Some(Headline {
                 constant_class: summary.pooled.constant.class,
                 constant: summary.primary.constant,
-                constant_accuracy: None,
+                constant_accuracy: summary.primary.constant_accuracy,
                 macro_f1: summary.primary.macro_f1,
                 accuracy: summary.primary.accuracy,
                 bootstrap: summary.bootstrap,
@@ -121,7 +120,7 @@ pub(crate) fn read_scores(run: &Path) -> Result<CellScores, TrainError> {
         scores: metrics.map(|metrics| Headline {
             constant_class: metrics.constant.class,
             constant: metrics.constant.macro_f1,
-            constant_accuracy: Some(metrics.constant.accuracy),
+            constant_accuracy: metrics.constant.accuracy,
             macro_f1: metrics.test.macro_f1,
             accuracy: metrics.test.accuracy,
             bootstrap: metrics.bootstrap,
