@@ -25,7 +25,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "stakeout-evidence",
-        &["stakeout-core", "stakeout-telemetry", "stakeout-splits", "stakeout-eval", "stakeout-detect", "stakeout-trainer"],
+        &[
+            "stakeout-core",
+            "stakeout-telemetry",
+            "stakeout-splits",
+            "stakeout-eval",
+            "stakeout-detect",
+            "stakeout-trainer",
+        ],
     ),
     (
         "stakeout-cli",

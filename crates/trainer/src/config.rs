@@ -193,6 +193,9 @@ pub struct Experiment {
     pub degraded: bool,
     /// Whether the model is fitted on all rows and tested on none.
     pub refit_all: bool,
+    /// How these settings were chosen, in the words of whoever chose them; every report repeats it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub chosen: String,
     /// Which data and code a finished run was made with; written, and read back by `--resume` and `eval`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunInfo>,
@@ -226,6 +229,7 @@ impl Default for Experiment {
             class_weights: ClassWeights::default(),
             degraded: false,
             refit_all: false,
+            chosen: String::new(),
             run: None,
             grid: None,
             window: WindowKeys::default(),
@@ -238,7 +242,7 @@ impl Default for Experiment {
     }
 }
 
-const TOP_KEYS: [&str; 17] = [
+const TOP_KEYS: [&str; 18] = [
     "recipe",
     "view",
     "seed",
@@ -248,6 +252,7 @@ const TOP_KEYS: [&str; 17] = [
     "class_weights",
     "degraded",
     "refit_all",
+    "chosen",
     "run",
     "grid",
     "window",

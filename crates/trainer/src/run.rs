@@ -277,7 +277,7 @@ impl Request<'_> {
             recipe: experiment.recipe.clone(),
             view: experiment.view.to_string(),
             scaler: scaler.into(),
-            selection: selection(estimator.needs_validation(), experiment.calibration),
+            selection: selection(&experiment.chosen, estimator.needs_validation(), experiment.calibration),
             corpus: self.dataset.corpus.clone(),
             simulated: self.dataset.simulated,
             data_digest: self.dataset.digest.clone(),
@@ -469,8 +469,11 @@ impl Request<'_> {
 }
 
 /// How settings, epochs and probabilities were chosen, as a sentence.
-fn selection(needs_validation: bool, calibration: CalibrationChoice) -> String {
-    let mut text = "settings fixed before the run; ".to_owned();
+fn selection(chosen: &str, needs_validation: bool, calibration: CalibrationChoice) -> String {
+    let mut text = match chosen {
+        "" => "settings as they were given; ".to_owned(),
+        how => format!("settings chosen by {how}; "),
+    };
     text.push_str(match (needs_validation, calibration.method()) {
         (true, _) => "the epoch, round or setting as the remarks say, by the validation side alone",
         (false, None) => "no validation side chose anything, its rows were trained on",

@@ -218,6 +218,7 @@ pub fn settings_digest(model: &str, experiment: &Experiment, model_config: &serd
     decides.run = None;
     decides.tune = None;
     decides.grid = None;
+    decides.chosen.clear(); // says why, changes nothing
     decides.train.clear(); // part of the model's own section
     decides.model = serde_json::Map::from_iter([(model.to_owned(), model_config.clone())]);
     let text = serde_json::to_string(&decides).unwrap_or_default();

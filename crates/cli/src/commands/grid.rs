@@ -173,11 +173,9 @@ fn rows(outcome: &GridOutcome, groups: &[(View, ScalerChoice)]) -> Vec<GridRow> 
         // What any other model of the group was compared with.
         let mut other = result.cells.iter().filter(|cell| (cell.view, cell.scaler) == *group);
         match other.find_map(|cell| cell.result.as_ref()?.scores.as_ref()) {
-            Some(scores) => GridEntry::Scored {
-                macro_f1: scores.constant,
-                accuracy: scores.constant_accuracy,
-                seconds: None,
-            },
+            Some(scores) => {
+                GridEntry::Scored { macro_f1: scores.constant, accuracy: scores.constant_accuracy, seconds: None }
+            }
             None => own,
         }
     };
@@ -195,11 +193,9 @@ fn entry(outcome: &GridOutcome, model: &str, group: (View, ScalerChoice)) -> Gri
     match &outcome.result.cells[at].result {
         None => GridEntry::Failed,
         Some(CellScores { scores: None, .. }) => GridEntry::Untested,
-        Some(CellScores { scores: Some(scores), .. }) => GridEntry::Scored {
-            macro_f1: scores.macro_f1,
-            accuracy: scores.accuracy,
-            seconds: outcome.seconds[at],
-        },
+        Some(CellScores { scores: Some(scores), .. }) => {
+            GridEntry::Scored { macro_f1: scores.macro_f1, accuracy: scores.accuracy, seconds: outcome.seconds[at] }
+        }
     }
 }
 

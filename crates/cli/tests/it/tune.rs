@@ -62,6 +62,8 @@ fn the_best_settings_train_and_the_table_names_what_a_number_needs() {
     let depth = &ranking[0]["settings"]["model.gbt.max_depth"];
     assert!(experiment.contains(&format!("max_depth = {depth}\n")), "{experiment}");
     assert!(experiment.contains("rounds = 18\n"), "all of the resource: {experiment}");
+    let metrics = std::fs::read_to_string(run.join("metrics.json")).unwrap();
+    assert!(metrics.contains("settings chosen by `stakeout tune`, the best of 6"), "{metrics}");
 
     let again = stakeout(words(&config, &out));
     assert_eq!(again.status.code(), Some(2), "a finished search is not overwritten");

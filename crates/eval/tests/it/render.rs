@@ -65,7 +65,8 @@ fn grid(names: [&str; 3], groups: &[&str]) -> GridReport {
         unit: Unit::Episode,
         n_units,
     };
-    let scored = |point, seconds| GridEntry::Scored { macro_f1: estimate(point, 80), accuracy: estimate(point, 80), seconds };
+    let scored =
+        |point, seconds| GridEntry::Scored { macro_f1: estimate(point, 80), accuracy: estimate(point, 80), seconds };
     let row = |name: &str, entry: &dyn Fn(usize) -> GridEntry| GridRow {
         name: name.into(),
         entries: (0..groups.len()).map(entry).collect(),

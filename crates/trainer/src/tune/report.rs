@@ -97,6 +97,10 @@ pub fn best_toml(search: &Search<'_>, found: &Found, mut best: Experiment) -> Re
             );
         }
     }
+    best.chosen = format!(
+        "`stakeout tune`, the best of {} by {} of fold {} of recipe {}",
+        found.trials, found.origin.selection, found.fold, found.origin.recipe
+    );
     text.push('\n');
     text.push_str(&best.to_toml()?);
     Ok(text)
