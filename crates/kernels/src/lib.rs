@@ -22,11 +22,16 @@
 //! Classification trees take [`gini`] in place of histogram and split. Rows of numbers as they are: [`dense`].
 //!
 //! MiniRocket: [`rocket`], convolutions and shares of their outputs.
+//!
+//! Nets, in vector code: [`simd`] (the instruction sets of this machine), [`activation`], [`product`] (small matrices).
 
+pub mod activation;
 pub mod bins;
 pub mod dense;
 pub mod gini;
 pub mod histogram;
 pub mod partition;
+pub mod product;
 pub mod rocket;
+pub mod simd;
 pub mod split;
