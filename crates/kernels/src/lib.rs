@@ -23,10 +23,13 @@
 //!
 //! MiniRocket: [`rocket`], convolutions and shares of their outputs.
 //!
-//! Nets, in vector code: [`simd`] (the instruction sets of this machine), [`activation`], [`product`] (small matrices).
+//! Nets, in vector code: [`simd`] (the instruction sets of this machine), [`activation`], [`product`] (small matrices),
+//! [`conv`] (over the steps of windows).
 
 pub mod activation;
 pub mod bins;
+mod columns;
+pub mod conv;
 pub mod dense;
 pub mod gini;
 pub mod histogram;
