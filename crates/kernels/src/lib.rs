@@ -23,8 +23,8 @@
 //!
 //! MiniRocket: [`rocket`], convolutions and shares of their outputs.
 //!
-//! Nets, in vector code: [`simd`] (the instruction sets of this machine), [`activation`], [`product`] (small matrices),
-//! [`conv`] (over the steps of windows).
+//! Nets, in vector code: [`simd`] (the instruction sets of this machine), [`activation`], [`product`] (small matrices), then
+//! whole layers, forwards and for the gradient: [`conv`] (over the steps of windows), [`gru`] and [`lstm`] (over [`recurrent`]).
 
 pub mod activation;
 pub mod bins;
@@ -32,9 +32,12 @@ mod columns;
 pub mod conv;
 pub mod dense;
 pub mod gini;
+pub mod gru;
 pub mod histogram;
+pub mod lstm;
 pub mod partition;
 pub mod product;
+pub mod recurrent;
 pub mod rocket;
 pub mod simd;
 pub mod split;

@@ -68,7 +68,7 @@ pub fn multiply(
     (c, c_row): (&mut [f32], usize),
     start: Start,
 ) {
-    level.run(Product { size, a, b, b_row, c, c_row, start });
+    level.run(Call(Product { size, a, b, b_row, c, c_row, start }));
 }
 
 /// Writes the transpose of `from` (`rows × columns`, in rows) to `to`, in rows.
@@ -101,10 +101,21 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// The product as a function of its own, so that callers stay small.
-    #[inline(always)]
+    /// The product as a function of its own: one copy an instruction set, however many callers there are.
+    #[inline(never)]
     pub(crate) fn run<S: Simd>(self, simd: S) {
         simd.vectorize(self);
+    }
+}
+
+struct Call<'a>(Product<'a>);
+
+impl WithSimd for Call<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.0.run(simd);
     }
 }
 
@@ -199,8 +210,8 @@ impl Slab<'_> {
                 match count {
                     1 => self.strip::<S, 1>(simd, strip),
                     2 => self.strip::<S, 2>(simd, strip),
-                    3 => self.strip::<S, 3>(simd, strip),
-                    4 => self.strip::<S, 4>(simd, strip),
+                    3 if vectors::<S>() == 4 => self.strip::<S, 3>(simd, strip),
+                    4 if vectors::<S>() == 4 => self.strip::<S, 4>(simd, strip),
                     _ => self.tile::<S, 1, 8>(simd, 0, strip),
                 }
             }
