@@ -35,6 +35,22 @@ pub enum DetectError {
         /// The version that is read here.
         known: u64,
     },
+    /// A counter that starts at 1 is 0.
+    #[error("{path}: `{id}` has {counter} = 0; counters start at 1")]
+    ZeroCounter {
+        /// The file.
+        path: String,
+        /// The detector, and the host where it is a host's counter.
+        id: String,
+        /// `alpha` or `beta`.
+        counter: &'static str,
+    },
+    /// A detector or a host has no name.
+    #[error("{path}: a detector or host with a blank name")]
+    BlankId {
+        /// The file.
+        path: String,
+    },
     /// A file is larger than it can honestly be.
     #[error("{path}: {size} bytes, at most {cap} are read")]
     TooLarge {
@@ -56,4 +72,11 @@ pub enum DetectError {
     /// There is too little or the wrong kind of data to learn from.
     #[error("{0}")]
     Data(String),
+}
+
+impl DetectError {
+    /// An I/O error with the action (a gerund) and the path that it happened to.
+    pub(crate) fn io(action: &'static str, path: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Io { action, path: path.display().to_string(), source }
+    }
 }

@@ -1,0 +1,3 @@
+//! Detectors from outside: files, processes, figures.
+
+mod reliability;
