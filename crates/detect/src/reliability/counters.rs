@@ -24,7 +24,10 @@ pub(super) struct Raw {
 impl Raw {
     /// The counter that is 0, if one is.
     pub(super) fn zero(self) -> Option<&'static str> {
-        [("alpha", self.alpha), ("beta", self.beta)].into_iter().find(|(_, counter)| *counter == 0).map(|(name, _)| name)
+        [("alpha", self.alpha), ("beta", self.beta)]
+            .into_iter()
+            .find(|(_, counter)| *counter == 0)
+            .map(|(name, _)| name)
     }
 }
 

@@ -80,7 +80,8 @@ pub(super) fn to_bytes(
     position: Option<Position>,
     path: &Path,
 ) -> Result<Vec<u8>, DetectError> {
-    let file = FileOut { version: VERSION, journal: position, prior: store.prior.as_ref(), detectors: &store.detectors };
+    let file =
+        FileOut { version: VERSION, journal: position, prior: store.prior.as_ref(), detectors: &store.detectors };
     let mut bytes = serde_json::to_vec_pretty(&file).map_err(|error| DetectError::io("writing", path, error.into()))?;
     bytes.push(b'\n');
     let size = bytes.len() as u64;
@@ -162,7 +163,9 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
                 while let Some(name) = map.next_key::<String>()? {
                     if name.len() > LONGEST_NAME {
                         let size = name.len();
-                        return Err(A::Error::custom(format!("a name of {size} bytes, at most {LONGEST_NAME} are read")));
+                        return Err(A::Error::custom(format!(
+                            "a name of {size} bytes, at most {LONGEST_NAME} are read"
+                        )));
                     }
                     if all.contains_key(&name) {
                         return Err(A::Error::custom(format!("`{name}` stands twice")));

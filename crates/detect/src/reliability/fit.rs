@@ -49,18 +49,18 @@ impl Shape {
         Self {
             value: w * log_likelihood(BetaPrior { alpha: a, beta: b }, k, m),
             slope: [w * la, w * lb],
-            bend: [w * (la + a * a * (second(a, k) - all2)), -w * a * b * all2, w * (lb + b * b * (second(b, m) - all2))],
+            bend: [
+                w * (la + a * a * (second(a, k) - all2)),
+                -w * a * b * all2,
+                w * (lb + b * b * (second(b, m) - all2)),
+            ],
         }
     }
 
     /// The log-normal around Beta(1, 1).
     fn prior(at: [f64; 2]) -> Self {
         let p = 1.0 / (LOG_SD * LOG_SD);
-        Self {
-            value: -0.5 * p * (at[0] * at[0] + at[1] * at[1]),
-            slope: [-p * at[0], -p * at[1]],
-            bend: [-p, 0.0, -p],
-        }
+        Self { value: -0.5 * p * (at[0] * at[0] + at[1] * at[1]), slope: [-p * at[0], -p * at[1]], bend: [-p, 0.0, -p] }
     }
 
     fn plus(self, other: Self, sign: f64) -> Self {

@@ -16,7 +16,7 @@
 //! let paths = Paths::beside(&folder.path().join("calibration.json"));
 //! let by = By { who: "ana".into(), why: Some("ticket 12".into()), t_wall_ns: 1_790_000_000_000_000_000 };
 //! let change = Change::Feedback { hits: vec!["gru".into()], false_alarms: vec![], host: None };
-//! update(&paths, change, by, OnDoubt::Refuse)?;
+//! update(&paths, change, &by, OnDoubt::Refuse)?;
 //! assert_eq!(try_load(&paths.store)?.detectors()["gru"].total().alpha(), 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -24,16 +24,21 @@
 mod counters;
 mod file;
 mod fit;
+mod fold;
+mod ground;
 mod journal;
 mod posterior;
 mod prior;
+mod reading;
 mod store;
 mod update;
 
 pub use counters::Counters;
 pub use file::{LARGEST_FILE, VERSION, from_bytes, load, save, try_load};
+pub use ground::Paths;
 pub use journal::{JOURNAL_VERSION, Record, What};
 pub use posterior::{DEFAULT_LEVEL, DetectorEvidence, Evidence, Reliability, Standing, Tally, Weighting};
 pub use prior::{BetaPrior, FEWEST_DETECTORS, FleetPrior, HOST_STRENGTH};
+pub use reading::{Current, faded, history, read};
 pub use store::{Entry, LONGEST_NAME, ReliabilityStore, Verdict, check_name};
-pub use update::{By, Change, Current, LONGEST_REASON, OnDoubt, Paths, Updated, faded, history, read, update};
+pub use update::{By, Change, LONGEST_REASON, OnDoubt, Updated, update};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use statrs::distribution::{Beta, ContinuousCDF};
+use statrs::function::beta::checked_beta_reg;
 
 use super::counters::Counters;
 use super::prior::{BetaPrior, FleetPrior};
@@ -12,8 +12,10 @@ use crate::DetectError;
 /// Level of the lower credible bound where none is asked for.
 pub const DEFAULT_LEVEL: f64 = 0.05;
 
-/// Beyond so much evidence a credible bound no longer tightens: what the incomplete beta function computes well.
-const LARGEST_STRENGTH: f64 = 1e5;
+/// Larger parameters are not put into the incomplete beta function, whose continued fraction needs about their root in steps.
+const LARGEST_PARAMETER: f64 = 1e4;
+/// Log-odds beyond which a probability is 0 or 1 to a float.
+const LARGEST_LOG_ODDS: f64 = 700.0;
 
 /// Hits and false alarms, possibly faded with age: not whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -208,8 +210,8 @@ impl Reliability {
             tally,
             posterior,
             expected: prior.mean(),
-            lo: quantile(posterior, 0.05),
-            hi: quantile(posterior, 0.95),
+            lo: sigmoid(log_odds_quantile(posterior, 0.05)),
+            hi: sigmoid(log_odds_quantile(posterior, 0.95)),
             shift: self.shift(detector, host),
         }
     }
@@ -257,21 +259,32 @@ fn plus(prior: BetaPrior, tally: Tally) -> BetaPrior {
     BetaPrior { alpha: prior.alpha + tally.hits, beta: prior.beta + tally.false_alarms }
 }
 
-/// Quantile of the posterior.
-fn quantile(of: BetaPrior, level: f64) -> f64 {
-    let scale = (LARGEST_STRENGTH / (of.alpha + of.beta)).min(1.0);
-    let least = f64::MIN_POSITIVE;
-    let beta = Beta::new((of.alpha * scale).max(least), (of.beta * scale).max(least));
-    beta.map_or(f64::NAN, |beta| beta.inverse_cdf(level)).clamp(0.0, 1.0)
-}
-
-/// Log-odds of a quantile, taken from the end of the scale where a float is fine enough.
+/// Log-odds of the quantile of a Beta distribution.
+///
+/// If π is Beta(α, β), its odds are G(α) / G(β) of two independent Gamma variables, and ln G(α) is ln α but for a spread of
+/// 1 / √α. So what a parameter has beyond [`LARGEST_PARAMETER`] moves the quantile by a logarithm and no longer narrows it.
+///
+/// Bisection, not the library's Newton search: that one stops at an absolute error, which in the tails is larger than the
+/// quantile, and never where its function is no number.
 fn log_odds_quantile(of: BetaPrior, level: f64) -> f64 {
-    if of.alpha < of.beta {
-        logit(quantile(of, level))
-    } else {
-        -logit(quantile(BetaPrior { alpha: of.beta, beta: of.alpha }, 1.0 - level))
+    let inside = |parameter: f64| parameter.clamp(f64::MIN_POSITIVE, LARGEST_PARAMETER);
+    let (a, b) = (inside(of.alpha), inside(of.beta));
+    let beyond = |parameter: f64| (parameter / LARGEST_PARAMETER).max(1.0).ln();
+    // Each side of 1/2 asks the tail whose argument a float resolves.
+    let below = |log_odds: f64| {
+        let argument = sigmoid(-log_odds.abs());
+        if log_odds < 0.0 {
+            checked_beta_reg(a, b, argument).is_ok_and(|lower| lower < level)
+        } else {
+            checked_beta_reg(b, a, argument).is_ok_and(|upper| upper > 1.0 - level)
+        }
+    };
+    let (mut low, mut high) = (-LARGEST_LOG_ODDS, LARGEST_LOG_ODDS);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if below(middle) { low = middle } else { high = middle }
     }
+    0.5 * (low + high) + beyond(of.alpha) - beyond(of.beta)
 }
 
 fn logit(p: f64) -> f64 {

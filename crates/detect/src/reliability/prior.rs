@@ -152,7 +152,8 @@ fn host_strength(store: &ReliabilityStore, prior: &FleetPrior) -> f64 {
         cells.sum::<f64>() - 0.5 * far * far
     };
     let candidates = (0..STRENGTH_STEPS).map(|i| LOG_LARGEST_STRENGTH * i as f64 / (STRENGTH_STEPS - 1) as f64);
-    let best = candidates.map(|log| (likelihood(log), log)).reduce(|best, next| if next.0 > best.0 { next } else { best });
+    let best =
+        candidates.map(|log| (likelihood(log), log)).reduce(|best, next| if next.0 > best.0 { next } else { best });
     best.map_or(HOST_STRENGTH, |(_, log)| log.exp())
 }
 

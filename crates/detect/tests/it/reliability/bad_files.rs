@@ -45,7 +45,11 @@ fn every_way_to_be_wrong_has_its_error() {
             |e| matches!(e, DetectError::ZeroCounter { counter: "beta", .. }),
             "id on h",
         ),
-        (r#"{"version":1,"detectors":{" \t":{"alpha":1,"beta":1}}}"#, |e| matches!(e, DetectError::BlankId { .. }), "blank"),
+        (
+            r#"{"version":1,"detectors":{" \t":{"alpha":1,"beta":1}}}"#,
+            |e| matches!(e, DetectError::BlankId { .. }),
+            "blank",
+        ),
         (r#"{"version":1,"detectors":{"id":{"alpha":-1,"beta":1}}}"#, parse_error, ":1"),
         (r#"{"version":1,"detectors":{"id":{"alpha":1.5,"beta":1}}}"#, parse_error, ""),
         (r#"{"version":1,"detectors":{"id":{"alpha":2,"betta":1}}}"#, parse_error, "betta"),
@@ -140,7 +144,7 @@ fn names_that_are_blank_or_huge_are_refused_and_odd_ones_are_kept() {
     assert!(error.to_string().contains("10485760 bytes") && error.to_string().len() < 400);
     let odd = ["détecteur-日本", "\u{1b}[2Jred", "a\"b\\c", "\u{202e}gnp.exe", "🦀"];
     tell(&paths, said(&odd, &[])).unwrap();
-    std::fs::remove_file(&paths.store).unwrap();
+    fs::remove_file(&paths.store).unwrap();
     tell(&paths, said(&odd, &[])).unwrap();
     assert!(odd.iter().all(|id| counters(&paths, id) == (3, 1)), "through file and journal");
 }
@@ -157,7 +161,7 @@ fn a_damaged_journal_is_named_with_its_line_and_set_aside_by_force_alone() {
     fs::write(&paths.journal, &damaged).unwrap();
     // The damage lies before what the store rests on: counting goes on, taking back does not.
     tell(&paths, said(&["a"], &[])).unwrap();
-    let error = update(&paths, stakeout_detect::reliability::Change::Undo, by(1), OnDoubt::Refuse).unwrap_err();
+    let error = update(&paths, stakeout_detect::reliability::Change::Undo, &by(1), OnDoubt::Refuse).unwrap_err();
     assert!(matches!(error, DetectError::Parse { line: Some(2), .. }), "{error:?}");
     fs::remove_file(&paths.store).unwrap();
     assert!(tell(&paths, said(&["a"], &[])).is_err());
@@ -188,7 +192,7 @@ fn links_are_not_followed() {
         std::os::unix::fs::symlink(&precious, &link).unwrap();
         let paths = Paths::beside(&folder.path().join("c.json"));
         for doubt in [OnDoubt::Refuse, OnDoubt::Force] {
-            let error = update(&paths, said(&["a"], &[]), by(1), doubt).unwrap_err();
+            let error = update(&paths, said(&["a"], &[]), &by(1), doubt).unwrap_err();
             assert!(matches!(error, DetectError::Io { .. }), "{name}: {error:?}");
         }
         fs::remove_file(link).unwrap();
@@ -220,6 +224,10 @@ proptest! {
         let ids: Vec<&String> = loaded.detectors().keys().collect();
         prop_assert!(ids.is_sorted());
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn damage_anywhere_is_an_error_or_another_store_never_a_panic(at in 0..4000usize, byte in any::<u8>(), cut in any::<bool>()) {
@@ -234,7 +242,7 @@ proptest! {
             fs::write(path, &bytes).unwrap();
             let _ = stakeout_detect::reliability::read(&paths);
             let _ = tell(&paths, said(&["a"], &[]));
-            let _ = update(&paths, stakeout_detect::reliability::Change::Undo, by(1), OnDoubt::Refuse);
+            let _ = update(&paths, stakeout_detect::reliability::Change::Undo, &by(1), OnDoubt::Refuse);
         }
         let after = force(&paths, said(&["a"], &[]));
         prop_assert!(after.store.detectors().contains_key("a"));

@@ -4,8 +4,8 @@ use std::fs;
 
 use stakeout_detect::DetectError;
 use stakeout_detect::reliability::{
-    Change, Evidence, OnDoubt, Paths, Reliability, ReliabilityStore, Weighting, faded, from_bytes, history, read, save,
-    update,
+    By, Change, Evidence, OnDoubt, Paths, Reliability, ReliabilityStore, Weighting, faded, from_bytes, history, read,
+    save, update,
 };
 
 use super::{by, counters, force, on, said, tell};
@@ -22,7 +22,7 @@ fn a_change_is_in_the_store_and_in_the_journal() {
     let told = update(
         &paths,
         on(Some("web-1"), &["b", "a", "a"], &["c"]),
-        stakeout_detect::reliability::By { who: "ana".into(), why: why.clone(), t_wall_ns: 5 },
+        &By { who: "ana".into(), why: why.clone(), t_wall_ns: 5 },
         OnDoubt::Refuse,
     );
     assert_eq!(told.unwrap().record.seq, 1);
@@ -184,10 +184,7 @@ fn a_process_that_died_between_journal_and_store_is_caught_up_with() {
 #[test]
 fn a_change_that_failed_is_taken_out_of_the_journal() {
     let folder = tempfile::tempdir().unwrap();
-    let paths = Paths {
-        store: folder.path().join("cache/c.json"),
-        journal: folder.path().join("state/c.jsonl"),
-    };
+    let paths = Paths { store: folder.path().join("cache/c.json"), journal: folder.path().join("state/c.jsonl") };
     tell(&paths, said(&["a"], &[])).unwrap();
     let journal = fs::read(&paths.journal).unwrap();
     // The store's folder is in the way of itself: its temporary file cannot be made.
@@ -209,10 +206,10 @@ fn a_half_life_is_applied_when_reading_and_counters_stay_whole() {
     let folder = tempfile::tempdir().unwrap();
     let paths = place(&folder);
     let day = 24 * 60;
-    update(&paths, on(Some("h"), &["a", "a"], &[]), by(0), OnDoubt::Refuse).unwrap();
-    update(&paths, said(&[], &["a"]), by(10 * day), OnDoubt::Refuse).unwrap();
-    update(&paths, said(&["a"], &[]), by(10 * day), OnDoubt::Refuse).unwrap();
-    update(&paths, Change::Undo, by(10 * day), OnDoubt::Refuse).unwrap();
+    update(&paths, on(Some("h"), &["a", "a"], &[]), &by(0), OnDoubt::Refuse).unwrap();
+    update(&paths, said(&[], &["a"]), &by(10 * day), OnDoubt::Refuse).unwrap();
+    update(&paths, said(&["a"], &[]), &by(10 * day), OnDoubt::Refuse).unwrap();
+    update(&paths, Change::Undo, &by(10 * day), OnDoubt::Refuse).unwrap();
     let at = |days: u64| faded(&paths, 10.0, by(days * day).t_wall_ns).unwrap();
     let (current, evidence) = at(20);
     let a = &evidence.0["a"];
@@ -220,7 +217,8 @@ fn a_half_life_is_applied_when_reading_and_counters_stay_whole() {
     assert_eq!(current.store.detectors()["a"].total().alpha(), 3);
     assert_eq!(at(0).1.0["a"].total.false_alarms, 1.0, "what a fast clock wrote counts in full");
     let prior = current.store.prior();
-    let shift = |evidence: Evidence| Reliability::new(evidence, prior.clone(), Weighting::LogOdds).unwrap().shift("a", None);
+    let shift =
+        |evidence: Evidence| Reliability::new(evidence, prior.clone(), Weighting::LogOdds).unwrap().shift("a", None);
     assert!(shift(at(20).1).abs() < 1e-12 && shift(Evidence::undecayed(&current.store)) > 0.4);
     assert!(faded(&paths, 0.0, 0).is_err() && faded(&paths, f64::NAN, 0).is_err());
     // A plain store has no ages.

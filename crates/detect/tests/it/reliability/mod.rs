@@ -26,11 +26,11 @@ pub(crate) fn on(host: Option<&str>, hits: &[&str], false_alarms: &[&str]) -> Ch
 }
 
 pub(crate) fn tell(paths: &Paths, change: Change) -> Result<Updated, DetectError> {
-    update(paths, change, by(1), OnDoubt::Refuse)
+    update(paths, change, &by(1), OnDoubt::Refuse)
 }
 
 pub(crate) fn force(paths: &Paths, change: Change) -> Updated {
-    update(paths, change, by(1), OnDoubt::Force).unwrap()
+    update(paths, change, &by(1), OnDoubt::Force).unwrap()
 }
 
 /// 1 + hits and 1 + false alarms as the file on the disk has them.

@@ -20,7 +20,8 @@ fn worker() {
     };
     let paths = Paths::beside(Path::new(&store));
     for i in 0..updates.parse().unwrap() {
-        let (hit, miss): (&[&str], &[&str]) = if i % 2 == 0 { (&["shared", &name], &[]) } else { (&[], &["shared", &name]) };
+        let (hit, miss): (&[&str], &[&str]) =
+            if i % 2 == 0 { (&["shared", &name], &[]) } else { (&[], &["shared", &name]) };
         tell(&paths, on(Some(&name), hit, miss)).unwrap();
         println!("\nack {i}");
     }
@@ -57,7 +58,11 @@ fn concurrent_processes_lose_no_update() {
     let (hits, misses) = ((updates.div_ceil(2)) as u64, (updates / 2) as u64);
     let n = processes as u64;
     let shared = current.store.detectors()["shared"].total();
-    println!("{processes} processes x {updates} updates: {} hits, {} false alarms", shared.hits(), shared.false_alarms());
+    println!(
+        "{processes} processes x {updates} updates: {} hits, {} false alarms",
+        shared.hits(),
+        shared.false_alarms()
+    );
     assert_eq!((shared.hits(), shared.false_alarms()), (n * hits, n * misses));
     for i in 0..processes {
         let own = current.store.detectors()[&format!("w{i}")].total();

@@ -11,7 +11,7 @@ const WEIGHTINGS: [Weighting; 3] =
 
 /// What logarithms may be off by, and what the search for a quantile may.
 fn rounding(weighting: Weighting) -> f64 {
-    if weighting == Weighting::LogOdds { 1e-12 } else { 1e-6 }
+    if weighting == Weighting::LogOdds { 1e-12 } else { 1e-9 }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,11 @@ fn case() -> impl Strategy<Value = Case> {
     let count = prop_oneof![0..3u64, 0..100u64, 0..1_000_000_000u64];
     let cell = (count.clone(), count);
     let cells = [cell.clone(), cell.clone(), cell];
-    (cells, (1..400u32, 1..400u32), 1..1000u32).prop_map(|(cells, prior, host_strength)| Case { cells, prior, host_strength })
+    (cells, (1..400u32, 1..400u32), 1..1000u32).prop_map(|(cells, prior, host_strength)| Case {
+        cells,
+        prior,
+        host_strength,
+    })
 }
 
 proptest! {
@@ -166,7 +170,9 @@ fn what_is_no_probability_or_no_level_is_refused() {
 fn what_was_seen_on_other_hosts_is_borrowed_and_fades_before_the_hosts_own() {
     let case = |cells| Case { cells, prior: (20, 20), host_strength: 10 }.reliability(Weighting::LogOdds);
     let elsewhere = case([(0, 0), (50, 0), (0, 0)]);
-    assert!(elsewhere.shift("d", Some("a")) > 2.0 && elsewhere.shift("d", Some("a")) == elsewhere.shift("d", Some("new")));
+    assert!(
+        elsewhere.shift("d", Some("a")) > 2.0 && elsewhere.shift("d", Some("a")) == elsewhere.shift("d", Some("new"))
+    );
     // Fifty hits elsewhere weigh at most what ten alerts here do: twenty false alarms here outweigh them.
     let both = case([(0, 20), (50, 0), (0, 0)]);
     assert!(both.shift("d", Some("a")) < 0.0 && both.shift("d", Some("b")) > 1.0 && both.shift("d", None) > 0.5);

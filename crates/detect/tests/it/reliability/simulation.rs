@@ -5,9 +5,7 @@
 
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use stakeout_detect::reliability::{
-    Evidence, FleetPrior, Reliability, ReliabilityStore, Tally, Verdict, Weighting,
-};
+use stakeout_detect::reliability::{Evidence, FleetPrior, Reliability, ReliabilityStore, Tally, Verdict, Weighting};
 
 const FLEETS: u64 = 20;
 const DETECTORS: usize = 40;
@@ -181,7 +179,11 @@ fn feedback_helps() {
     let [raw, plain, uniform, fitted, bound] = [0, 1, 2, 3, 4].map(|i| &whole[i]);
     for better in [fitted, bound] {
         assert!(better.gain > 4.0 * better.error && better.brier < raw.brier, "{} does not help", better.name);
-        assert!(better.log_loss < plain.log_loss && better.brier < plain.brier, "{} is behind the plain design", better.name);
+        assert!(
+            better.log_loss < plain.log_loss && better.brier < plain.brier,
+            "{} is behind the plain design",
+            better.name
+        );
     }
     assert!(fitted.log_loss < uniform.log_loss && fitted.brier < uniform.brier, "a refit does not help");
     assert!(plain.gain < 0.0, "the plain design hurts");
