@@ -17,7 +17,15 @@ const GAP: usize = 8;
 pub(crate) fn used_columns(level: Level, x: &[f32], width: usize, sizes: &mut Vec<f32>, used: &mut Vec<Range<usize>>) {
     sizes.clear();
     sizes.resize(width, 0.0);
-    level.run(Sizes { x, sizes });
+    // most often a few rows show that no column is left out
+    let mut rest = x;
+    let mut rows = 1;
+    while !rest.is_empty() && sizes.contains(&0.0) {
+        let (some, others) = rest.split_at(rest.len().min(rows * width));
+        level.run(Sizes { x: some, sizes });
+        rest = others;
+        rows *= 4;
+    }
     used.clear();
     // a column with NaN in it has a size that is not zero
     for column in (0..width).filter(|column| sizes[*column] != 0.0) {

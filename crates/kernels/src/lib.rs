@@ -24,16 +24,23 @@
 //! MiniRocket: [`rocket`], convolutions and shares of their outputs.
 //!
 //! Nets, in vector code: [`simd`] (the instruction sets of this machine), [`activation`], [`product`] (small matrices), then
-//! whole layers, forwards and for the gradient: [`conv`] (over the steps of windows), [`gru`] and [`lstm`] (over [`recurrent`]).
+//! whole layers, forwards and for the gradient: [`conv`] (over the steps of windows), [`batch_norm`] and [`layer_norm`],
+//! [`linear`] (dense layers), [`attention`] and [`encoder`] (the layers of a transformer), [`gru`] and [`lstm`] (over
+//! [`recurrent`]).
 
 pub mod activation;
+pub mod attention;
+pub mod batch_norm;
 pub mod bins;
 mod columns;
 pub mod conv;
 pub mod dense;
+pub mod encoder;
 pub mod gini;
 pub mod gru;
 pub mod histogram;
+pub mod layer_norm;
+pub mod linear;
 pub mod lstm;
 pub mod partition;
 pub mod product;
@@ -41,3 +48,5 @@ pub mod recurrent;
 pub mod rocket;
 pub mod simd;
 pub mod split;
+#[cfg(test)]
+mod twin;
