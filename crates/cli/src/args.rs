@@ -27,12 +27,24 @@ pub(crate) struct Global {
     /// Worker threads (default: one a core); results do not depend on it
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,
+    /// Which cut windows are kept on disk ($XDG_CACHE_HOME/stakeout/windows) for this run and the next: those that take
+    /// more than 1 GiB, all, or none; results do not depend on it
+    #[arg(long, global = true, value_name = "WHICH", default_value = "large")]
+    pub(crate) keep_windows: KeepWindows,
     /// No progress on stderr
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// More detail: the reliability table in a report, the whole chain of an error
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
+}
+
+/// Which windows are kept on disk.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KeepWindows {
+    Large,
+    Always,
+    Never,
 }
 
 #[derive(Debug, Subcommand)]

@@ -55,7 +55,8 @@ fn is_whole(store: &Path, config: &SimConfig) -> bool {
     indexed == config.episodes && folders == config.episodes
 }
 
-fn cache_folder() -> Option<PathBuf> {
+/// `$XDG_CACHE_HOME/stakeout`, or `~/.cache/stakeout`; `None` where neither is set to an absolute path.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")).and_then(absolute);

@@ -22,7 +22,7 @@ mod progress;
 use clap::Parser;
 use stakeout_core::ModelRegistry;
 use stakeout_splits::RecipeRegistry;
-use stakeout_trainer::Progress;
+use stakeout_trainer::{Keep, Progress, WindowCache};
 
 pub use exit::Exit;
 
@@ -32,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) recipes: RecipeRegistry,
     pub(crate) progress: Box<dyn Progress>,
     pub(crate) json: bool,
+    /// Where windows are kept.
+    pub(crate) cache: WindowCache,
     /// Whether more than the report is wanted.
     pub(crate) verbose: bool,
 }
@@ -57,6 +59,14 @@ pub fn main_with(models: ModelRegistry, recipes: RecipeRegistry) -> Exit {
         recipes,
         progress: progress::for_stderr(cli.global.quiet),
         json: cli.global.json,
+        cache: WindowCache {
+            folder: embedded::cache_folder().map(|folder| folder.join("windows")),
+            keep: match cli.global.keep_windows {
+                args::KeepWindows::Large => Keep::Large,
+                args::KeepWindows::Always => Keep::Always,
+                args::KeepWindows::Never => Keep::Never,
+            },
+        },
         verbose: cli.global.verbose,
     };
     match commands::run(cli.command, &context) {

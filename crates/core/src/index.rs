@@ -50,7 +50,7 @@ impl FromStr for Side {
 }
 
 /// One episode, with names interned in the index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpisodeRef {
     /// ULID.
     pub id: String,

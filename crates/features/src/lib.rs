@@ -44,6 +44,7 @@ pub mod samples;
 pub mod scale;
 mod schema;
 pub mod series;
+mod stored;
 
 pub use cut::{Cut, CutCounts, CutScratch, Inputs, cut};
 pub use error::FeatureError;
@@ -51,3 +52,4 @@ pub use grid::Grid;
 pub use samples::Samples;
 pub use scale::{Scaled, fit_moments};
 pub use schema::{EXTRACTOR_VERSION, schema};
+pub use stored::{StoredWindows, StoredWriter, Written};

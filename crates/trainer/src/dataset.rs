@@ -8,11 +8,12 @@ use ndarray::{Array2, Array3};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use stakeout_core::{
-    EpisodeInfo, EpisodeRef, InputKind, ModelError, SampleIndex, Schema, View, WindowKey, WindowTable,
+    CoreError, EpisodeInfo, EpisodeRef, InputKind, ModelError, SampleIndex, Schema, View, WindowKey, WindowTable,
 };
-use stakeout_features::{Cut, CutScratch, FeatureError, Inputs};
+use stakeout_features::{Cut, CutScratch, FeatureError, Inputs, StoredWriter};
 use stakeout_telemetry::{Calibration, Corpus, Examined, Keep, Store, Verdict, WindowKeys};
 
+use crate::cache::{self, Contents, HeldWindows, Locked, Staged, WindowCache};
 use crate::{Experiment, Progress, TrainError};
 
 /// Episodes that are read at a time: enough for all threads, few enough for any memory.
@@ -107,12 +108,14 @@ pub struct Reading<'a> {
     pub inputs: Inputs,
     /// Whether degraded episodes are read too.
     pub degraded: bool,
+    /// Where windows are kept between runs, and which. It changes no result.
+    pub cache: &'a WindowCache,
 }
 
 impl<'a> Reading<'a> {
     /// How an experiment reads its store.
-    pub fn of(experiment: &'a Experiment, inputs: Inputs) -> Self {
-        Self { view: experiment.view, window: &experiment.window, inputs, degraded: experiment.degraded }
+    pub fn of(experiment: &'a Experiment, inputs: Inputs, cache: &'a WindowCache) -> Self {
+        Self { view: experiment.view, window: &experiment.window, inputs, degraded: experiment.degraded, cache }
     }
 }
 
@@ -120,7 +123,7 @@ impl<'a> Reading<'a> {
 #[derive(Debug)]
 pub struct CalibrationWindows {
     /// The windows.
-    pub windows: WindowTable,
+    pub windows: HeldWindows,
     /// The host of each.
     pub hosts: Vec<String>,
 }
@@ -131,7 +134,7 @@ pub struct Dataset {
     /// What the windows hold.
     pub schema: Schema,
     /// Labelled windows, in store order.
-    pub windows: WindowTable,
+    pub windows: HeldWindows,
     /// Who each window is, row for row.
     pub index: SampleIndex,
     /// Windows of calibration stretches, which are in no side.
@@ -161,7 +164,7 @@ impl Dataset {
         let corpus = store.corpus();
         let window = reading.window.over(&corpus.window)?;
         let schema = stakeout_features::schema(corpus.channels.clone(), reading.view, window, corpus.classes.clone())?;
-        Self::with_schema(&store, schema, reading.inputs, reading.degraded, progress, cancel)
+        Self::with_schema(&store, schema, reading.inputs, reading.degraded, reading.cache, progress, cancel)
     }
 
     /// As [`Dataset::open`], with the schema of a model that is there already.
@@ -173,12 +176,13 @@ impl Dataset {
         schema: &Schema,
         inputs: Inputs,
         degraded: bool,
+        cache: &WindowCache,
         progress: &dyn Progress,
         cancel: &AtomicBool,
     ) -> Result<Self, TrainError> {
         let store = Store::open(path)?;
         let own = schema_as(&store, schema)?;
-        Self::with_schema(&store, own, inputs, degraded, progress, cancel)
+        Self::with_schema(&store, own, inputs, degraded, cache, progress, cancel)
     }
 
     fn with_schema(
@@ -186,35 +190,122 @@ impl Dataset {
         schema: Schema,
         inputs: Inputs,
         degraded: bool,
+        cache: &WindowCache,
         progress: &dyn Progress,
         cancel: &AtomicBool,
     ) -> Result<Self, TrainError> {
-        let builder = build(store, &schema, inputs, degraded, progress, cancel)?;
-        if builder.index.is_empty() {
-            let Account { episodes, windows_cut, windows_dropped, episodes_refused, .. } = &builder.account;
-            if let Some(first) = episodes_refused.first() {
-                return Err(TrainError::Data(format!("no episode can be cut; the first: {first}")));
-            }
-            return Err(TrainError::Data(format!(
-                "no labelled window is left: episodes {episodes:?}, {windows_cut} windows cut, dropped \
-                 {windows_dropped:?}; `stakeout validate` says why episodes are left out, and window.seconds must be \
-                 shorter than an episode"
-            )));
-        }
+        let digest = store.digest()?;
+        let held = contents(store, &schema, &digest, inputs, degraded, cache, progress, cancel)?;
+        let Contents { windows, calibration, index, account } = held;
         Ok(Self {
-            windows: builder.labelled.into_table(&schema, inputs)?,
-            calibration: CalibrationWindows {
-                windows: builder.clean.into_table(&schema, inputs)?,
-                hosts: builder.clean_hosts,
-            },
-            index: builder.index,
-            account: builder.account,
+            windows,
+            calibration,
+            index,
+            account,
             simulated: store.corpus().simulated,
             corpus: store.corpus().name.clone(),
-            digest: store.digest()?,
+            digest,
             schema,
         })
     }
+}
+
+/// The windows of a store: those that were kept, or cut now.
+#[allow(clippy::too_many_arguments)] // everything that decides what is cut
+fn contents(
+    store: &Store,
+    schema: &Schema,
+    digest: &str,
+    inputs: Inputs,
+    degraded: bool,
+    cache: &WindowCache,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<Contents, TrainError> {
+    let key = cache::key(schema, digest, inputs, degraded);
+    let kept = |folder: &Path| match cache::read(folder, &key, schema, inputs) {
+        Ok(found) => {
+            if found.is_some() {
+                progress.say(&format!("windows are read from {}", folder.join(&key).display()));
+            }
+            found
+        }
+        Err(why) => {
+            progress
+                .say(&format!("kept windows cannot be used and are cut again: {}: {why}", folder.join(&key).display()));
+            None
+        }
+    };
+    let beyond = cache.beyond();
+    if let Some(found) = beyond.and_then(|(_, folder)| kept(folder)) {
+        return Ok(found);
+    }
+    let mut builder = Builder::new(store.corpus(), schema);
+    let mut made_meanwhile = None;
+    let swept = sweep(store, schema, inputs, degraded, progress, cancel, |swept| {
+        builder.add(swept)?;
+        if let (Some((limit, folder)), Held::Memory(table)) = (beyond, &builder.held)
+            && table.bytes() >= limit
+        {
+            let locked = Locked::wait(folder, progress)?;
+            made_meanwhile = kept(folder);
+            if made_meanwhile.is_some() {
+                return Err(ModelError::Cancelled.into()); // the rest need not be cut
+            }
+            builder.spill(Staged::new(locked, &key, schema, inputs)?)?;
+        }
+        Ok(())
+    });
+    if let Some(found) = made_meanwhile {
+        return Ok(found);
+    }
+    let Builder { held, clean_hosts, index, account, .. } = builder;
+    if let Err(error) = swept.and_then(|()| refuse_empty(&index, &account)) {
+        if let Held::Disk(staged) = held {
+            (*staged).abandon();
+        }
+        if let (TrainError::Core(CoreError::Io { .. }), Some((_, folder))) = (&error, beyond) {
+            progress.say(&cannot_keep(folder));
+        }
+        return Err(error);
+    }
+    match held {
+        Held::Memory(Parts { labelled, clean }) => Ok(Contents {
+            windows: labelled.into_table(schema, inputs)?.into(),
+            calibration: CalibrationWindows { windows: clean.into_table(schema, inputs)?.into(), hosts: clean_hosts },
+            index,
+            account,
+        }),
+        Held::Disk(staged) => {
+            let folder = beyond.map_or(Path::new("."), |(_, folder)| folder);
+            (*staged).finish(&index, &clean_hosts, &account).inspect_err(|_| progress.say(&cannot_keep(folder)))?;
+            kept(folder).ok_or_else(|| {
+                TrainError::Data(format!("windows that were just written to {} cannot be read back", folder.display()))
+            })
+        }
+    }
+}
+
+fn cannot_keep(folder: &Path) -> String {
+    let at = folder.display();
+    format!(
+        "where windows could not be kept in {at}: make room, set XDG_CACHE_HOME to another folder, or say --keep-windows never"
+    )
+}
+
+fn refuse_empty(index: &SampleIndex, account: &Account) -> Result<(), TrainError> {
+    if index.is_empty() {
+        let Account { episodes, windows_cut, windows_dropped, episodes_refused, .. } = account;
+        if let Some(first) = episodes_refused.first() {
+            return Err(TrainError::Data(format!("no episode can be cut; the first: {first}")));
+        }
+        return Err(TrainError::Data(format!(
+            "no labelled window is left: episodes {episodes:?}, {windows_cut} windows cut, dropped \
+                 {windows_dropped:?}; `stakeout validate` says why episodes are left out, and window.seconds must be \
+                 shorter than an episode"
+        )));
+    }
+    Ok(())
 }
 
 impl Dataset {
@@ -285,24 +376,14 @@ pub(crate) fn calibration_windows(
     progress: &dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<CalibrationWindows, TrainError> {
-    let builder = build(store, schema, inputs, degraded, progress, cancel)?;
-    Ok(CalibrationWindows { windows: builder.clean.into_table(schema, inputs)?, hosts: builder.clean_hosts })
-}
-
-fn build<'a>(
-    store: &Store,
-    schema: &'a Schema,
-    inputs: Inputs,
-    degraded: bool,
-    progress: &dyn Progress,
-    cancel: &AtomicBool,
-) -> Result<Builder<'a>, TrainError> {
     let mut builder = Builder::new(store.corpus(), schema);
-    sweep(store, schema, inputs, degraded, progress, cancel, |swept| {
-        builder.add(swept);
-        Ok(())
-    })?;
-    Ok(builder)
+    sweep(store, schema, inputs, degraded, progress, cancel, |swept| builder.add(swept))?;
+    let Builder { held, clean_hosts, .. } = builder;
+    let clean = match held {
+        Held::Memory(parts) => parts.clean,
+        Held::Disk(_) => Columns::default(), // only `contents` moves them there
+    };
+    Ok(CalibrationWindows { windows: clean.into_table(schema, inputs)?.into(), hosts: clean_hosts })
 }
 
 /// One episode after the sweep.
@@ -382,6 +463,13 @@ impl Columns {
         self.lengths.push(cut.lengths[window]);
     }
 
+    /// Writes all windows; their cut was made with the file's inputs.
+    fn write(self, to: &mut StoredWriter) -> Result<(), TrainError> {
+        let Self { summary, tensor, lengths } = self;
+        let cut = Cut { summary, tensor, lengths, ..Cut::default() };
+        Ok((0..cut.lengths.len()).try_for_each(|window| to.push(&cut, window))?)
+    }
+
     fn into_table(self, schema: &Schema, inputs: Inputs) -> Result<WindowTable, TrainError> {
         let (n, geometry) = (self.lengths.len(), schema.geometry());
         let shape = |_| TrainError::Data("windows do not follow their schema".into());
@@ -399,12 +487,37 @@ impl Columns {
     }
 }
 
+/// Windows in memory while they are gathered.
+#[derive(Default)]
+struct Parts {
+    labelled: Columns,
+    clean: Columns,
+}
+
+impl Parts {
+    fn bytes(&self) -> u64 {
+        [&self.labelled, &self.clean].map(|part| 4 * (part.summary.len() + part.tensor.len()) as u64).iter().sum()
+    }
+}
+
+/// Where windows go while they are gathered.
+enum Held {
+    Memory(Parts),
+    Disk(Box<Staged>),
+}
+
+/// Which table a window belongs to.
+#[derive(Clone, Copy)]
+enum Table {
+    Labelled,
+    Calibration,
+}
+
 /// Gathers episodes into a data set.
 struct Builder<'a> {
     schema: &'a Schema,
     calibration: Calibration,
-    labelled: Columns,
-    clean: Columns,
+    held: Held,
     clean_hosts: Vec<String>,
     /// Start of each host's first usable episode: its calibration stretch counts from there.
     host_start: BTreeMap<String, i64>,
@@ -418,8 +531,7 @@ impl<'a> Builder<'a> {
         Self {
             schema,
             calibration: corpus.calibration,
-            labelled: Columns::default(),
-            clean: Columns::default(),
+            held: Held::Memory(Parts::default()),
             clean_hosts: Vec::new(),
             host_start: BTreeMap::new(),
             index: SampleIndex {
@@ -432,9 +544,31 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn add(&mut self, swept: Swept) {
+    /// Moves what was gathered to disk, where the rest follows.
+    fn spill(&mut self, mut staged: Staged) -> Result<(), TrainError> {
+        if let Held::Memory(Parts { labelled, clean }) =
+            std::mem::replace(&mut self.held, Held::Memory(Parts::default()))
+        {
+            labelled.write(&mut staged.labelled)?;
+            clean.write(&mut staged.calibration)?;
+        }
+        self.held = Held::Disk(Box::new(staged));
+        Ok(())
+    }
+
+    fn keep(&mut self, table: Table, cut: &Cut, window: usize) -> Result<(), TrainError> {
+        match (&mut self.held, table) {
+            (Held::Memory(parts), Table::Labelled) => parts.labelled.push(cut, window, self.schema),
+            (Held::Memory(parts), Table::Calibration) => parts.clean.push(cut, window, self.schema),
+            (Held::Disk(staged), Table::Labelled) => staged.labelled.push(cut, window)?,
+            (Held::Disk(staged), Table::Calibration) => staged.calibration.push(cut, window)?,
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, swept: Swept) -> Result<(), TrainError> {
         self.account.add(&swept);
-        let Some((info, cut, onset_ns)) = swept.cut else { return };
+        let Some((info, cut, onset_ns)) = swept.cut else { return Ok(()) };
         // The stretch is [start, end): windows inside it are calibration, windows across an end are in nothing.
         let stretch = match self.calibration {
             Calibration::None => None,
@@ -452,20 +586,21 @@ impl<'a> Builder<'a> {
             let inside = stretch.is_some_and(|stretch| stretch.0 <= t0_ns && end <= stretch.1);
             let across = stretch.is_some_and(|stretch| stretch.0 < end && t0_ns < stretch.1);
             if inside {
-                self.clean.push(&cut, window, self.schema);
+                self.keep(Table::Calibration, &cut, window)?;
                 self.clean_hosts.push(info.host.clone());
                 self.account.windows_calibration += 1;
             } else if across {
                 self.account.drop_windows("across the end of a calibration stretch", 1);
             } else if let Some(label) = cut.labels[window] {
                 let episode = *episode.get_or_insert_with(|| self.intern_episode(&info, onset_ns));
-                self.labelled.push(&cut, window, self.schema);
+                self.keep(Table::Labelled, &cut, window)?;
                 self.index.windows.push(WindowKey { episode, t0_ns, label, digest: cut.digests[window] });
                 self.account.windows_labelled += 1;
             } else {
                 self.account.drop_windows("without a label at the centre", 1);
             }
         }
+        Ok(())
     }
 
     fn intern_episode(&mut self, info: &EpisodeInfo, onset_ns: Option<i64>) -> u32 {

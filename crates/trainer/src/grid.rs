@@ -27,7 +27,7 @@ pub use result::{CellScores, GridCellResult, GridResult, Headline};
 
 use crate::config::{GridKeys, GridRecord, ScalerChoice};
 use crate::rundir::{self, EXPERIMENT, GRID, GRID_RESULT};
-use crate::{Account, Dataset, Existing, Experiment, Progress, Reading, Request, RunDir, TrainError};
+use crate::{Account, Dataset, Existing, Experiment, Progress, Reading, Request, RunDir, TrainError, WindowCache};
 use pace::{Numbered, Pace};
 
 /// What is trained crosswise.
@@ -46,6 +46,8 @@ pub struct Grid<'a> {
     pub named: Option<&'a Path>,
     /// Where the store is.
     pub store: &'a Path,
+    /// Where windows are kept.
+    pub cache: &'a WindowCache,
 }
 
 /// What `train` leaves behind for a grid.
@@ -288,7 +290,8 @@ impl<'a> Grid<'a> {
     }
 
     fn read(&self, view: View, progress: &dyn Progress, cancel: &AtomicBool) -> Result<Dataset, TrainError> {
-        let reading = Reading { view, ..Reading::of(self.experiment, inputs(&self.models, self.experiment)?) };
+        let reading =
+            Reading { view, ..Reading::of(self.experiment, inputs(&self.models, self.experiment)?, self.cache) };
         Dataset::open(self.store, &reading, progress, cancel)
     }
 

@@ -12,14 +12,15 @@
 //!
 //! ```no_run
 //! use std::sync::atomic::AtomicBool;
-//! use stakeout_trainer::{Dataset, Experiment, Quiet, Reading};
+//! use stakeout_trainer::{Dataset, Experiment, Quiet, Reading, WindowCache};
 //! let experiment = Experiment::default();
-//! let reading = Reading::of(&experiment, stakeout_features::Inputs::BOTH);
+//! let reading = Reading::of(&experiment, stakeout_features::Inputs::BOTH, &WindowCache::NONE);
 //! let dataset = Dataset::open("stores/sim".as_ref(), &reading, &Quiet, &AtomicBool::new(false))?;
 //! println!("{} windows of {} hosts", dataset.index.len(), dataset.index.hosts.len());
 //! # Ok::<(), stakeout_trainer::TrainError>(())
 //! ```
 
+pub mod cache;
 pub mod cases;
 pub mod config;
 pub mod dataset;
@@ -32,6 +33,7 @@ pub mod rundir;
 pub mod score;
 pub mod tune;
 
+pub use cache::{HeldWindows, Keep, WindowCache};
 pub use cases::{Cases, cases};
 pub use config::{
     CalibrationChoice, ClassWeights, Experiment, GridKeys, GridRecord, Places, RunInfo, ScalerChoice, Seeds,

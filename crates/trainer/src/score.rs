@@ -18,7 +18,7 @@ use stakeout_telemetry::Store;
 use crate::dataset::{calibration_windows, sweep};
 use crate::fit::{host_clean, hosts, probabilities, score};
 use crate::rundir::{self, METRICS};
-use crate::{Account, CellResult, Dataset, Experiment, Progress, Reading, TrainError};
+use crate::{Account, CellResult, Dataset, Experiment, Progress, Reading, TrainError, WindowCache};
 
 /// A stored run: one cell with its model.
 pub struct StoredRun {
@@ -81,6 +81,7 @@ impl StoredRun {
         &self,
         store: &Path,
         recipes: &RecipeRegistry,
+        cache: &WindowCache,
         progress: &dyn Progress,
         cancel: &AtomicBool,
     ) -> Result<(Metrics, Dataset), TrainError> {
@@ -90,7 +91,7 @@ impl StoredRun {
                     .into(),
             ));
         }
-        let dataset = Dataset::open(store, &Reading::of(&self.experiment, self.inputs()), progress, cancel)?;
+        let dataset = Dataset::open(store, &Reading::of(&self.experiment, self.inputs(), cache), progress, cancel)?;
         self.header.schema.check_same(&dataset.schema)?;
         let fold = self.fold(&dataset, recipes)?;
         // Where validation rows were trained on, the run has no predictions of them.
@@ -110,11 +111,19 @@ impl StoredRun {
     pub fn score_store(
         &self,
         store: &Path,
+        cache: &WindowCache,
         progress: &dyn Progress,
         cancel: &AtomicBool,
     ) -> Result<(Metrics, Dataset), TrainError> {
-        let dataset =
-            Dataset::open_as(store, &self.header.schema, self.inputs(), self.experiment.degraded, progress, cancel)?;
+        let dataset = Dataset::open_as(
+            store,
+            &self.header.schema,
+            self.inputs(),
+            self.experiment.degraded,
+            cache,
+            progress,
+            cancel,
+        )?;
         let own;
         let scaler = match &self.header.scaler {
             Scaler::HostClean(_) => {

@@ -12,13 +12,13 @@ pub(crate) fn run(args: &Eval, context: &Context) -> anyhow::Result<Exit> {
     let (progress, cancel) = (&*context.progress, interrupt::flag());
     let (metrics, dataset, same) = match &args.store {
         Some(store) => {
-            let (metrics, dataset) = stored.score_store(store, progress, cancel)?;
+            let (metrics, dataset) = stored.score_store(store, &context.cache, progress, cancel)?;
             (metrics, dataset, None)
         }
         None => {
             let own = stored.experiment.run.as_ref().and_then(|run| run.store.clone());
             let (_, store) = what::store(own.as_deref(), context)?;
-            let (metrics, dataset) = stored.score_again(&store, &context.recipes, progress, cancel)?;
+            let (metrics, dataset) = stored.score_again(&store, &context.recipes, &context.cache, progress, cancel)?;
             let same = stored.result.metrics.as_ref() == Some(&metrics);
             (metrics, dataset, Some(same))
         }

@@ -48,6 +48,7 @@ pub(crate) fn resume(path: &Path, context: &Context) -> anyhow::Result<Exit> {
         recipe: &*recipe,
         named: named.as_deref(),
         store: &store,
+        cache: &context.cache,
     };
     grid.check_continues(path, &record)?;
     let dir = GridDir::open(path, Existing::Continue)?;

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Split, context: &Context) -> anyhow::Result<Exit> {
     let recipe = context.recipes.configure(&experiment.recipe, &experiment.split.clone().into())?;
     let (_, store) = what::store(args.path.as_deref().or(named.as_deref()), context)?;
     // The ledger needs labels, times and digests; no statistic of a window is kept.
-    let reading = Reading::of(&experiment, Inputs { summary: false, tensor: false });
+    let reading = Reading::of(&experiment, Inputs { summary: false, tensor: false }, &context.cache);
     let dataset = Dataset::open(&store, &reading, &*context.progress, interrupt::flag())?;
     let folds = recipe.folds(&dataset.index, experiment.split_seed())?;
     let ledgers =

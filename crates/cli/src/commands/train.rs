@@ -63,7 +63,12 @@ fn start(args: &Train, context: &Context) -> anyhow::Result<Exit> {
         }
         let inputs = inputs(&[model], &experiment)?;
         let (named, store) = what::store(named.as_deref(), context)?;
-        let dataset = Dataset::open(&store, &Reading::of(&experiment, inputs), &*context.progress, interrupt::flag())?;
+        let dataset = Dataset::open(
+            &store,
+            &Reading::of(&experiment, inputs, &context.cache),
+            &*context.progress,
+            interrupt::flag(),
+        )?;
         let (named, experiment) = (named.as_deref(), &experiment);
         return train(
             &Request { dataset: &dataset, store: named, experiment, model, recipe: &*recipe },
@@ -84,6 +89,7 @@ fn start(args: &Train, context: &Context) -> anyhow::Result<Exit> {
         recipe: &*recipe,
         named: named.as_deref(),
         store: &store,
+        cache: &context.cache,
     };
     grid::start(&grid, out, existing, context)
 }
@@ -117,7 +123,12 @@ fn resume(dir: &Path, context: &Context) -> anyhow::Result<Exit> {
     let recipe = context.recipes.configure(&experiment.recipe, &experiment.split.clone().into())?;
     let (named, store) = what::store(info.store.as_deref(), context)?;
     let inputs = inputs(&[model], &experiment)?;
-    let dataset = Dataset::open(&store, &Reading::of(&experiment, inputs), &*context.progress, interrupt::flag())?;
+    let dataset = Dataset::open(
+        &store,
+        &Reading::of(&experiment, inputs, &context.cache),
+        &*context.progress,
+        interrupt::flag(),
+    )?;
     info.check_data(dir, &dataset)?;
     experiment.run = Some(info);
     let request =

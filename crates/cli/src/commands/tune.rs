@@ -107,7 +107,8 @@ fn search(asked: &Asked, context: &Context) -> anyhow::Result<Exit> {
     }
     let inputs = Inputs::of((model.configure)(&base.model[model.kind.as_str()])?.input());
     let (named, store) = what::store(asked.store.as_deref(), context)?;
-    let dataset = Dataset::open(&store, &Reading::of(experiment, inputs), &*context.progress, interrupt::flag())?;
+    let dataset =
+        Dataset::open(&store, &Reading::of(experiment, inputs, &context.cache), &*context.progress, interrupt::flag())?;
     let request = Request { dataset: &dataset, store: named.as_deref(), experiment: &base, model, recipe: &*recipe };
     let folds = request.folds()?;
     let chosen: Vec<&Fold> = match &asked.fold {

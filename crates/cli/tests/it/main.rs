@@ -6,6 +6,7 @@ mod commands;
 mod export;
 mod grid;
 mod harness;
+mod kept_windows;
 mod resume;
 mod training;
 mod tune;

@@ -9,7 +9,7 @@ use stakeout_core::{Batch, InputKind, WindowTable, Windows};
 use stakeout_features::Inputs;
 use stakeout_splits::RecipeRegistry;
 use stakeout_trainer::tune::{Search, SearchDir, complete};
-use stakeout_trainer::{Dataset, Existing, Experiment, Quiet, Reading, Request};
+use stakeout_trainer::{Dataset, Existing, Experiment, Quiet, Reading, Request, WindowCache};
 
 use crate::harness::{command, contents, path, stakeout, stderr, stdout, store};
 
@@ -182,7 +182,7 @@ fn poison_on_the_test_side_changes_no_byte_of_the_history() {
     let recipes = RecipeRegistry::builtin();
     let recipe = recipes.configure("host", &serde_json::json!({})).unwrap();
     let never = AtomicBool::new(false);
-    let reading = Reading::of(&experiment, Inputs { summary: true, tensor: false });
+    let reading = Reading::of(&experiment, Inputs { summary: true, tensor: false }, &WindowCache::NONE);
     let open = || Dataset::open(store(), &reading, &Quiet, &never).unwrap();
     let (mut dataset, base) = (open(), complete(&experiment, model).unwrap());
     let outer = recipe.folds(&dataset.index, 1).unwrap().remove(0);
@@ -198,7 +198,7 @@ fn poison_on_the_test_side_changes_no_byte_of_the_history() {
     let clean = history(&dataset, "clean");
     assert!(clean.iter().any(|(name, _)| name == "trials.parquet"));
     for (name, value) in [("nan", f32::NAN), ("huge", 1e30), ("constant", 7.0)] {
-        let poisoned = |windows: &WindowTable, hit: &dyn Fn(usize) -> bool| {
+        let poisoned = |windows: &dyn Windows, hit: &dyn Fn(usize) -> bool| {
             let geometry = windows.schema().geometry();
             let mut batch = Batch::new(InputKind::Summary, geometry);
             windows.gather(&(0..windows.len()).collect::<Vec<_>>(), &mut batch).unwrap();
@@ -208,7 +208,7 @@ fn poison_on_the_test_side_changes_no_byte_of_the_history() {
                 }
             }
             let summary = ndarray::Array2::from_shape_vec((windows.len(), geometry.features), batch.values).unwrap();
-            WindowTable::new(windows.schema().clone(), Some(summary), None, batch.lengths).unwrap()
+            WindowTable::new(windows.schema().clone(), Some(summary), None, batch.lengths).unwrap().into()
         };
         dataset.windows = poisoned(&dataset.windows, &|row| outer.test().contains(&row));
         dataset.calibration.windows =
