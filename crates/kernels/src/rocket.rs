@@ -4,6 +4,12 @@
 //! All 84 kernels have nine taps, of which three weigh 2 and six weigh -1. An output is therefore three times the sum
 //! of three shifted copies of the series less the sum of all nine, and the latter is the same for every kernel.
 
+#![allow(clippy::inline_always)] // vector code must be compiled as part of the function that turns the instruction set on
+
+use pulp::{Simd, WithSimd};
+
+use crate::simd::Level;
+
 /// Taps of a kernel.
 pub const TAPS: usize = 9;
 
@@ -69,10 +75,10 @@ impl Convolver {
             }
         }
         self.triples.resize(length + 6 * dilation, 0.0);
-        sum_three(&self.padded, dilation, &mut self.triples);
         self.nines.resize(length, 0.0);
-        sum_three(&self.triples, 3 * dilation, &mut self.nines);
         self.output.resize(length, 0.0);
+        let Self { padded, triples, nines, .. } = self;
+        Level::best().run(SumNine { dilation, padded, triples, nines });
     }
 
     /// The output of a kernel: one value a step, steps outside the series read as 0.
@@ -84,15 +90,13 @@ impl Convolver {
     /// When there is no such kernel.
     pub fn convolve(&mut self, kernel: usize) -> &[f32] {
         let [a, b, c] = POSITIONS[kernel].map(|tap| &self.padded[usize::from(tap) * self.dilation..][..self.length]);
-        let taps = a.iter().zip(b).zip(c);
-        for ((out, nine), ((a, b), c)) in self.output.iter_mut().zip(&self.nines).zip(taps) {
-            *out = 3.0 * ((a + b) + c) - nine;
-        }
+        Level::best().run(Convolve { taps: [a, b, c], nines: &self.nines, out: &mut self.output });
         &self.output
     }
 }
 
 /// `out[i] = from[i] + from[i + step] + from[i + 2 step]`.
+#[inline(always)]
 fn sum_three(from: &[f32], step: usize, out: &mut [f32]) {
     let n = out.len();
     let terms = from[..n].iter().zip(&from[step..][..n]).zip(&from[2 * step..][..n]);
@@ -106,20 +110,61 @@ fn sum_three(from: &[f32], step: usize, out: &mut [f32]) {
 /// # Panics
 /// When the lengths of `biases` and `out` differ.
 pub fn shares_above(values: &[f32], biases: &[f32], out: &mut [f32]) {
-    const LANES: usize = 8;
     assert_eq!(biases.len(), out.len(), "one share a bias");
-    let total = values.len().max(1) as f32;
-    for (biases, out) in biases.chunks(LANES).zip(out.chunks_mut(LANES)) {
-        let mut edges = [f32::INFINITY; LANES];
-        edges[..biases.len()].copy_from_slice(biases);
-        let mut counts = [0u32; LANES];
-        for value in values {
-            for (count, edge) in counts.iter_mut().zip(&edges) {
-                *count += u32::from(value > edge);
-            }
+    Level::best().run(SharesAbove { values, biases, out });
+}
+
+struct SumNine<'a> {
+    dilation: usize,
+    padded: &'a [f32],
+    triples: &'a mut [f32],
+    nines: &'a mut [f32],
+}
+
+impl WithSimd for SumNine<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        sum_three(self.padded, self.dilation, self.triples);
+        sum_three(self.triples, 3 * self.dilation, self.nines);
+    }
+}
+
+struct Convolve<'a> {
+    taps: [&'a [f32]; 3],
+    nines: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Convolve<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [a, b, c] = self.taps;
+        let taps = a.iter().zip(b).zip(c);
+        for ((out, nine), ((a, b), c)) in self.out.iter_mut().zip(self.nines).zip(taps) {
+            *out = 3.0 * ((a + b) + c) - nine;
         }
-        for (out, count) in out.iter_mut().zip(counts) {
-            *out = count as f32 / total;
+    }
+}
+
+struct SharesAbove<'a> {
+    values: &'a [f32],
+    biases: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for SharesAbove<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let total = self.values.len().max(1) as f32;
+        for (bias, out) in self.biases.iter().zip(self.out) {
+            let above: u32 = self.values.iter().map(|value| u32::from(value > bias)).sum();
+            *out = above as f32 / total;
         }
     }
 }
@@ -191,6 +236,28 @@ mod tests {
                 let above = values.iter().filter(|value| *value > bias).count();
                 prop_assert_eq!(*share, above as f32 / values.len().max(1) as f32);
             }
+        }
+    }
+
+    /// Every operation rounds by itself, so that instruction sets do not differ.
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let series: Vec<f32> = (0..151u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 7e6).collect();
+        let biases = [-3.0, 0.0, 0.2, 1.5, 9.0];
+        let all = |level: Level| {
+            let (mut triples, mut nines) = (vec![0.0; 150 - 2 * 9], vec![0.0; 150 - 8 * 9]);
+            level.run(SumNine { dilation: 9, padded: &series, triples: &mut triples, nines: &mut nines });
+            let mut out = vec![0.0; nines.len()];
+            let taps = [0, 18, 63].map(|from| &series[from..][..nines.len()]);
+            level.run(Convolve { taps, nines: &nines, out: &mut out });
+            let mut shares = [0.0; 5];
+            level.run(SharesAbove { values: &out, biases: &biases, out: &mut shares });
+            (out, shares)
+        };
+        let expected = all(Level::all()[0]);
+        assert!(expected.1[1] > 0.0 && expected.1[1] < 1.0);
+        for level in Level::all() {
+            assert!(all(level) == expected, "{level:?}");
         }
     }
 
