@@ -10,7 +10,11 @@ use crate::{cargo, root};
 pub(crate) fn run(words: &[&str]) -> ExitCode {
     let status = match words {
         ["--peers", venv, name, rest @ ..] => {
-            let build = cargo().args(["build", "--release", "--package", "stakeout-benches", "--bins"]).status();
+            // beside the command line, the nets' bench needs nothing built again; the others ask for other features
+            let packages: &[&str] =
+                if *name == "nets" { &["stakeout-cli", "stakeout-net-steps"] } else { &["stakeout-benches"] };
+            let packages = packages.iter().flat_map(|package| ["--package", package]);
+            let build = cargo().args(["build", "--release"]).args(packages).arg("--bins").status();
             if !build.is_ok_and(|status| status.success()) {
                 return ExitCode::from(3);
             }

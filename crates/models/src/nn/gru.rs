@@ -12,6 +12,7 @@ use super::Net;
 use super::config::train_defaults;
 use super::estimator::NetConfig;
 use super::input;
+use super::ops::recurrent::Cell as Fused;
 use super::recurrent::{Cell, LayerWeights, Operator, Recurrent, RecurrentConfig, Steps};
 use super::weights::Init;
 
@@ -47,6 +48,7 @@ const CELL: Cell = Cell {
     name: "gru",
     gates: 3,
     biases: |_| vec![("b_ih", Init::Zero), ("b_hh", Init::Zero)],
+    fused: Fused::Gru,
     run,
     operator: Operator {
         name: "GRU",

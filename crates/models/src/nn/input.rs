@@ -1,7 +1,10 @@
 //! From a gathered batch to what a net is fed.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use stakeout_core::{Batch, Geometry, InputKind, ModelError};
+use stakeout_kernels::product::transpose;
 
 /// Standardised values are held within this many deviations: a shifted host must not drive a net to where it was
 /// never trained.
@@ -25,6 +28,10 @@ pub(crate) struct Input {
     /// # Shapes
     /// `[batch, 1]`
     pub(crate) lengths: Tensor<2>,
+    /// Own steps of each window, as they are.
+    pub(crate) own_steps: Arc<[u32]>,
+    /// How many of the last values of a step are the same at all own steps of a window.
+    pub(crate) constant: usize,
     /// Whether any step is padding.
     pub(crate) padded: bool,
 }
@@ -83,6 +90,8 @@ impl Input {
             values: Tensor::from_data(TensorData::new(values, [rows, 1, 2 * features]), device),
             own: Tensor::ones([rows, 1], device),
             lengths: Tensor::ones([rows, 1], device),
+            own_steps: vec![1; rows].into(),
+            constant: 0,
             padded: false,
         }
     }
@@ -96,15 +105,19 @@ impl Input {
         let width = 2 * channels;
         let mut values = vec![0.0f32; rows * steps * width];
         let mut own = vec![0.0f32; rows * steps];
-        for (row, length) in batch.lengths.iter().enumerate() {
-            let series = batch.row(row);
-            for step in 0..*length as usize {
-                own[row * steps + step] = 1.0;
-                let at = (row * steps + step) * width;
-                for channel in 0..channels {
-                    values[at + channel] = series[channel * steps + step].clamp(-LIMIT, LIMIT);
-                    values[at + channels + channel] = missing[row * channels + channel];
-                }
+        let mut in_time = vec![0.0f32; channels * steps];
+        let windows = values.chunks_exact_mut((steps * width).max(1)).zip(own.chunks_exact_mut(steps.max(1)));
+        for (row, (values, own)) in windows.enumerate() {
+            transpose(batch.row(row), [channels, steps], &mut in_time);
+            let length = batch.lengths[row] as usize;
+            own[..length].fill(1.0);
+            let missing = &missing[row * channels..][..channels];
+            for (values, step) in
+                values.chunks_exact_mut(width.max(1)).zip(in_time.chunks_exact(channels.max(1))).take(length)
+            {
+                let (value, share) = values.split_at_mut(channels);
+                value.iter_mut().zip(step).for_each(|(out, value)| *out = value.clamp(-LIMIT, LIMIT));
+                share.copy_from_slice(missing);
             }
         }
         let lengths: Vec<f32> = batch.lengths.iter().map(|length| *length.max(&1) as f32).collect();
@@ -112,6 +125,8 @@ impl Input {
             values: Tensor::from_data(TensorData::new(values, [rows, steps, width]), device),
             own: Tensor::from_data(TensorData::new(own, [rows, steps]), device),
             lengths: Tensor::from_data(TensorData::new(lengths, [rows, 1]), device),
+            own_steps: batch.lengths.as_slice().into(),
+            constant: channels,
             padded: batch.lengths.iter().any(|length| (*length as usize) < steps),
         }
     }

@@ -10,6 +10,7 @@ use super::Net;
 use super::config::train_defaults;
 use super::estimator::NetConfig;
 use super::input;
+use super::ops::recurrent::Cell as Fused;
 use super::recurrent::{Cell, LayerWeights, Operator, Recurrent, RecurrentConfig, Steps};
 use super::weights::Init;
 
@@ -45,6 +46,7 @@ const CELL: Cell = Cell {
     name: "lstm",
     gates: 4,
     biases: |hidden| vec![("b", Init::OneIn(hidden, 2 * hidden))],
+    fused: Fused::Lstm,
     run,
     // input, output, forget, cell there
     operator: Operator { name: "LSTM", gates: &[0, 3, 1, 2], biases: [Some("b"), None], attributes: &[] },

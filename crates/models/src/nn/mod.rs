@@ -8,7 +8,7 @@
 //! depend on the batch alone, and their gradients are added in order.
 //!
 //! In reading order: `mlp`, `cnn`, `gru` and `lstm` (with `recurrent`), `transformer` (the nets), `estimator`, `train`,
-//! `model`, then the parts: `input`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`, and `export`
+//! `model`, then the parts: `ops` (fused layers), `input`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`, and `export`
 //! (fitted nets in other programs; each net's own part stands in its `graph`).
 
 mod augment;
@@ -24,6 +24,7 @@ mod lstm;
 mod mlp;
 mod model;
 mod norm;
+mod ops;
 mod optim;
 mod recurrent;
 mod rng;

@@ -162,6 +162,7 @@ impl OnDevice<'_> {
     ) -> Result<Step, ModelError> {
         let parts = rows.len().div_ceil(SHARD);
         let shards: Vec<&[usize]> = even(rows, parts).collect();
+        let shared = Tensors::new(self.specs, weights, &self.device);
         let shards: Vec<Result<_, ModelError>> = shards
             .par_iter()
             .enumerate()
@@ -170,7 +171,7 @@ impl OnDevice<'_> {
                 let mut batch = gather(train.windows, self.kind, own)?;
                 augment(&mut batch, config, &mut generator(seed, Purpose::Augment, position));
                 let input = Input::new(batch, &self.device)?;
-                let tensors = Tensors::tracked(self.specs, weights, &self.device.clone().autodiff());
+                let tensors = shared.with_gradients();
                 let mut pass = Pass::training(generator(seed, Purpose::Dropout, position));
                 let logits = self.net.forward(&tensors, &input, &mut pass).logits;
                 let loss = cross_entropy(logits, train, own, rows.len(), config.label_smoothing);

@@ -173,12 +173,18 @@ impl Tensors {
     }
 
     /// Weights whose gradients are asked for afterwards; `device` must differentiate.
+    #[cfg(test)]
     pub(crate) fn tracked(specs: &[WeightSpec], values: &[f32], device: &Device) -> Self {
-        let mut tensors = Self::new(specs, values, device);
-        for (_, _, tensor) in &mut tensors.leaves {
-            *tensor = tensor.clone().require_grad();
-        }
-        tensors
+        Self::new(specs, values, device).with_gradients()
+    }
+
+    /// The same weights at the root of a graph of its own, whose gradients are asked for afterwards. The numbers are shared,
+    /// not copied.
+    pub(crate) fn with_gradients(&self) -> Self {
+        let leaf = |(name, shape, tensor): &(String, Vec<usize>, Tensor<1>)| {
+            (name.clone(), shape.clone(), tensor.clone().autodiff().require_grad())
+        };
+        Self { leaves: self.leaves.iter().map(leaf).collect() }
     }
 
     /// The weight of a name, in its shape.

@@ -32,6 +32,11 @@ fn logits_and_gradients_follow_the_formulas() {
 }
 
 #[test]
+fn fused_layers_follow_the_library() {
+    recurrent::tests::fused_follows_stepwise(|| CELL);
+}
+
+#[test]
 fn it_keeps_its_promises() {
     checks::keeps_its_promises::<GruConfig>(&json!({"hidden": 8, "layers": 2}), &json!({"hidden": 9, "layers": 2}));
     let settings = json!({"hidden": 8, "bidirectional": true});
