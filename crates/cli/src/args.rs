@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Predict(Predict),
     Tune(Tune),
     Export(Export),
+    Calibrate(Calibrate),
     Completions(Completions),
 }
 
@@ -362,6 +363,70 @@ pub(crate) struct Export {
     pub(crate) store: Option<PathBuf>,
     /// Replace files that are there already
     #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// How feedback moves a score
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightingChoice {
+    /// Its log-odds are shifted, relative to a detector without a history
+    LogOdds,
+    /// The same, but raised only as far as the lower credible bound proves
+    LowerBound,
+    /// It is multiplied by the posterior mean: the plain design
+    PosteriorMean,
+}
+
+/// Count which alerts were right, as an analyst says, and show what that makes of each detector
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("feedback").multiple(true).args(["tp", "fp"]))]
+#[command(group = clap::ArgGroup::new("other").args(["show", "undo", "import", "refit_prior"]).conflicts_with("feedback"))]
+#[command(
+    after_help = "What is counted and how it weighs: docs/detectors.md. A detector that is named twice counts twice.\n\nExamples:\n  stakeout calibrate --tp gru gru gbt --fp baseline --host web-1 --why \"ticket 812\"\n  stakeout calibrate --show --half-life 90\n  stakeout calibrate --undo\n  stakeout calibrate --import colleague.json --who ana\n  stakeout calibrate --refit-prior"
+)]
+pub(crate) struct Calibrate {
+    /// Detectors whose alert was confirmed
+    #[arg(long, value_name = "ID", num_args = 1.., required_unless_present_any = ["fp", "show", "undo", "import", "refit_prior"])]
+    pub(crate) tp: Vec<String>,
+    /// Detectors whose alert was false
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    pub(crate) fp: Vec<String>,
+    /// The host that the alerts were on (with --show: what is known there)
+    #[arg(long, value_name = "H", conflicts_with_all = ["undo", "import", "refit_prior"])]
+    pub(crate) host: Option<String>,
+    /// Who says so (default: the user)
+    #[arg(long, value_name = "W", conflicts_with = "show")]
+    pub(crate) who: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT", conflicts_with = "show")]
+    pub(crate) why: Option<String>,
+    /// Show what is known of every detector; with --verbose, the last changes too
+    #[arg(long)]
+    pub(crate) show: bool,
+    /// Take back the last change that was not taken back
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Add the counters of another store
+    #[arg(long, value_name = "FILE")]
+    pub(crate) import: Option<PathBuf>,
+    /// Fit what is expected of a detector without a history to all that is known
+    #[arg(long)]
+    pub(crate) refit_prior: bool,
+    /// The store, with its journal beside it (default: $XDG_CACHE_HOME/stakeout/calibration.json, its journal in
+    /// $XDG_STATE_HOME/stakeout)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) store: Option<PathBuf>,
+    /// How feedback is weighed
+    #[arg(long, value_enum, value_name = "MODE", default_value = "log-odds")]
+    pub(crate) weighting: WeightingChoice,
+    /// Level of the lower credible bound
+    #[arg(long, value_name = "P", default_value_t = stakeout_detect::reliability::DEFAULT_LEVEL)]
+    pub(crate) level: f64,
+    /// Show feedback that is so many days old at half its weight; the store keeps it whole
+    #[arg(long, value_name = "DAYS", requires = "show")]
+    pub(crate) half_life: Option<f64>,
+    /// Set a damaged store or journal aside and go on; import a file again
+    #[arg(long, conflicts_with = "show")]
     pub(crate) force: bool,
 }
 

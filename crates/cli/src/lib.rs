@@ -15,6 +15,7 @@ mod args;
 mod commands;
 mod embedded;
 mod exit;
+mod folders;
 mod interrupt;
 mod output;
 mod progress;

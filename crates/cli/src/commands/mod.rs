@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod account;
+mod calibrate;
 mod channels;
 mod completions;
 mod config;
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Predict(args) => predict::run(&args, context),
         Command::Tune(args) => tune::run(&args, context),
         Command::Export(args) => export::run(&args, context),
+        Command::Calibrate(args) => calibrate::run(&args, context),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -16,6 +16,7 @@ fn help_of_every_command_has_an_example() {
         "predict",
         "tune",
         "export",
+        "calibrate",
         "completions",
     ];
     for words in commands.iter().map(|c| vec![*c]).chain([vec!["import", "table"], vec!["import", "xgboost"]]) {

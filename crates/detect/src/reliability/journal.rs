@@ -126,6 +126,17 @@ pub(super) fn header() -> String {
     format!("{{\"version\":{JOURNAL_VERSION},\"journal\":\"{TITLE}\"}}\n")
 }
 
+/// A record as its line. Refused where it could not be read again.
+pub(super) fn line(record: &Record, path: &Path) -> Result<String, DetectError> {
+    let mut text = serde_json::to_string(record).map_err(|error| DetectError::io("writing", path, error.into()))?;
+    text.push('\n');
+    let size = text.len() as u64;
+    if size > LONGEST_LINE {
+        return Err(DetectError::TooLarge { path: path.display().to_string(), size, cap: LONGEST_LINE });
+    }
+    Ok(text)
+}
+
 /// What a pass over a journal found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct End {

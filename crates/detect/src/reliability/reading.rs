@@ -13,31 +13,27 @@ use crate::DetectError;
 pub struct Current {
     /// The store.
     pub store: ReliabilityStore,
+    /// Whether the journal, where there is one, adds up to the store.
+    pub agrees: bool,
     /// Remarks for a person.
     pub notes: Vec<String>,
 }
 
-/// The store as it is, without waiting for anybody and without writing. Every file is checked.
+/// The store as it is, without waiting for anybody and without writing. Every file is checked; a journal that is damaged or
+/// says something else is a remark, since the counters can be read.
 ///
 /// # Errors
-/// As [`update`], but for what is written.
+/// What [`try_load`](super::try_load) returns but for an absent file; where there is no store, what is wrong with its journal.
 pub fn read(paths: &Paths) -> Result<Current, DetectError> {
-    let (current, past) = consistent(paths)?;
-    let mut notes = current.notes;
-    if let Some((past, until)) = &past
-        && fold::replay(&paths.journal, past, *until)? != current.store
-    {
-        notes.push(format!("{} and {} do not say the same", paths.store.display(), paths.journal.display()));
-    }
-    Ok(Current { store: current.store, notes })
+    Ok(consistent(paths)?.0)
 }
 
 /// The store and its evidence, faded by a half-life at a time: what is one half-life old counts half. The counters of the
 /// store stay whole.
 ///
 /// # Errors
-/// As [`read`]; [`DetectError::Invalid`] for a half-life that is not above 0; [`DetectError::Data`] for a store without a
-/// journal, of which nobody knows how old it is.
+/// As [`read`]; [`DetectError::Invalid`] for a half-life that is not above 0; [`DetectError::Data`] for a store that no journal
+/// explains, of which nobody knows how old it is.
 pub fn faded(paths: &Paths, half_life_days: f64, now_ns: u64) -> Result<(Current, Evidence), DetectError> {
     const DAY_NS: f64 = 86_400e9;
     if !(half_life_days > 0.0 && half_life_days.is_finite()) {
@@ -50,7 +46,8 @@ pub fn faded(paths: &Paths, half_life_days: f64, now_ns: u64) -> Result<(Current
         None if current.store.detectors.is_empty() => Evidence::default(),
         None => {
             let store = paths.store.display();
-            return Err(DetectError::Data(format!("{store} has no journal: how old its counters are is not known")));
+            let why = format!("{store} has no journal of its own: how old its counters are is not known");
+            return Err(DetectError::Data(why));
         }
     };
     Ok((current, evidence))
@@ -59,7 +56,7 @@ pub fn faded(paths: &Paths, half_life_days: f64, now_ns: u64) -> Result<(Current
 /// Every record of the journal that the store rests on, in their order.
 ///
 /// # Errors
-/// As [`read`].
+/// As [`read`], and what is wrong with the journal.
 pub fn history(paths: &Paths) -> Result<Vec<Record>, DetectError> {
     let until = match file::read(&paths.store) {
         Ok((_, position)) => position.map(|position| position.end),
@@ -76,39 +73,43 @@ pub fn history(paths: &Paths) -> Result<Vec<Record>, DetectError> {
     Ok(records)
 }
 
-/// A store and the part of its journal that it rests on, read without a lock: the file is replaced whole and the journal only
-/// grows behind the record that the file names.
+/// A store and the part of its journal that adds up to it, read without a lock: the file is replaced whole and the journal
+/// only grows behind the record that the file names.
 type Consistent = (Current, Option<(Past, Option<u64>)>);
 
 fn consistent(paths: &Paths) -> Result<Consistent, DetectError> {
-    let mut notes = Vec::new();
-    let stored = match file::read(&paths.store) {
-        Ok(stored) => Some(stored),
-        Err(error) if file::is_absent(&error) => None,
+    let (store, position) = match file::read(&paths.store) {
+        Ok((store, position)) => (Some(store), position),
+        Err(error) if file::is_absent(&error) => (None, None),
         Err(error) => return Err(with_remedy(error)),
     };
+    let alone = |store: Option<ReliabilityStore>, notes: Vec<String>| {
+        let agrees = notes.is_empty();
+        (Current { store: store.unwrap_or_default(), agrees, notes }, None)
+    };
     let size = length(&paths.journal)?.unwrap_or(0);
-    match stored {
-        None if size == 0 => Ok((Current { store: ReliabilityStore::default(), notes }, None)),
-        None => {
-            let (past, end) = fold::past(&paths.journal, None)?;
-            let until = Some(end.at);
-            let store = fold::replay(&paths.journal, &past, until)?;
-            if end.last.is_some() {
-                notes.push(format!("there is no store; counted again from {}", paths.journal.display()));
-            }
-            Ok((Current { store, notes }, Some((past, until))))
+    if size == 0 {
+        let lost = position.map(|_| format!("{} is gone", paths.journal.display()));
+        return Ok(alone(store, lost.into_iter().collect()));
+    }
+    let until = position.map(|position| position.end);
+    let journaled = fold::past(&paths.journal, until).and_then(|(past, end)| {
+        let until = Some(end.at);
+        Ok((fold::replay(&paths.journal, &past, until)?, past, until))
+    });
+    match (store, journaled) {
+        (None, Err(error)) => Err(error),
+        (Some(store), Err(error)) => Ok(alone(Some(store), vec![error.to_string()])),
+        (None, Ok((store, past, until))) => {
+            let notes = vec![format!("there is no store; counted again from {}", paths.journal.display())];
+            Ok((Current { store, agrees: true, notes }, Some((past, until))))
         }
-        Some((store, Some(position))) if size >= position.end => {
-            let until = Some(position.end);
-            let (past, _) = fold::past(&paths.journal, until)?;
-            Ok((Current { store, notes }, Some((past, until))))
+        (Some(store), Ok((same, past, until))) if same == store => {
+            Ok((Current { store, agrees: true, notes: Vec::new() }, Some((past, until))))
         }
-        Some((store, position)) => {
-            if position.is_some() || size > 0 {
-                notes.push(format!("{} is not the journal of this store", paths.journal.display()));
-            }
-            Ok((Current { store, notes }, None))
+        (store, Ok(_)) => {
+            let note = format!("{} and {} do not say the same", paths.store.display(), paths.journal.display());
+            Ok(alone(store, vec![note]))
         }
     }
 }

@@ -99,9 +99,7 @@ pub fn update(paths: &Paths, change: Change, by: &By, on_doubt: OnDoubt) -> Resu
         let record = Record { seq: next, t_wall_ns, who, why, what };
         next += 1;
         let start = end + lines.len() as u64;
-        let text = serde_json::to_string(&record);
-        lines.push_str(&text.map_err(|error| DetectError::io("writing", &paths.journal, error.into()))?);
-        lines.push('\n');
+        lines.push_str(&journal::line(&record, &paths.journal)?);
         Ok((Position { record: record.seq, start, end: end + lines.len() as u64 }, record))
     };
     if adopt {

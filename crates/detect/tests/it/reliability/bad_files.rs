@@ -128,6 +128,16 @@ fn a_file_that_is_too_large_is_not_read_and_none_is_written() {
 }
 
 #[test]
+fn a_change_whose_line_could_not_be_read_again_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = Paths::beside(&folder.path().join("c.json"));
+    let id = "x".repeat(LONGEST_NAME);
+    let many = vec![id.as_str(); 33 * 1024];
+    assert!(matches!(tell(&paths, said(&many, &[])), Err(DetectError::TooLarge { .. })));
+    assert!(!paths.store.exists() && !paths.journal.exists());
+}
+
+#[test]
 fn names_that_are_blank_or_huge_are_refused_and_odd_ones_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let paths = Paths::beside(&folder.path().join("c.json"));

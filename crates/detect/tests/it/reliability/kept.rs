@@ -221,7 +221,7 @@ fn a_half_life_is_applied_when_reading_and_counters_stay_whole() {
         |evidence: Evidence| Reliability::new(evidence, prior.clone(), Weighting::LogOdds).unwrap().shift("a", None);
     assert!(shift(at(20).1).abs() < 1e-12 && shift(Evidence::undecayed(&current.store)) > 0.4);
     assert!(faded(&paths, 0.0, 0).is_err() && faded(&paths, f64::NAN, 0).is_err());
-    // A plain store has no ages.
+    // What is left of it has no ages.
     fs::remove_file(&paths.journal).unwrap();
     assert!(matches!(faded(&paths, 10.0, 0), Err(DetectError::Data(_))));
 }
