@@ -379,6 +379,7 @@ pub(crate) enum WeightingChoice {
 
 /// Count which alerts were right, as an analyst says, and show what that makes of each detector
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("asked").required(true).multiple(true).args(["tp", "fp", "show", "undo", "import", "refit_prior"]))]
 #[command(group = clap::ArgGroup::new("feedback").multiple(true).args(["tp", "fp"]))]
 #[command(group = clap::ArgGroup::new("other").args(["show", "undo", "import", "refit_prior"]).conflicts_with("feedback"))]
 #[command(
@@ -386,7 +387,7 @@ pub(crate) enum WeightingChoice {
 )]
 pub(crate) struct Calibrate {
     /// Detectors whose alert was confirmed
-    #[arg(long, value_name = "ID", num_args = 1.., required_unless_present_any = ["fp", "show", "undo", "import", "refit_prior"])]
+    #[arg(long, value_name = "ID", num_args = 1..)]
     pub(crate) tp: Vec<String>,
     /// Detectors whose alert was false
     #[arg(long, value_name = "ID", num_args = 1..)]
@@ -423,7 +424,7 @@ pub(crate) struct Calibrate {
     #[arg(long, value_name = "P", default_value_t = stakeout_detect::reliability::DEFAULT_LEVEL)]
     pub(crate) level: f64,
     /// Show feedback that is so many days old at half its weight; the store keeps it whole
-    #[arg(long, value_name = "DAYS", requires = "show")]
+    #[arg(long, value_name = "DAYS", conflicts_with_all = ["tp", "fp", "undo", "import", "refit_prior"])]
     pub(crate) half_life: Option<f64>,
     /// Set a damaged store or journal aside and go on; import a file again
     #[arg(long, conflicts_with = "show")]

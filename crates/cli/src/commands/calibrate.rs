@@ -53,14 +53,23 @@ pub(crate) fn run(args: &Calibrate, context: &Context) -> anyhow::Result<Exit> {
     let said = undone.unwrap_or_else(|| format!(": {}", told(&updated.record)));
     output::line(&format!("record {seq}, by {}{}", output::clean(who), output::clean(&said)))?;
     if !touched.is_empty() {
-        output::line(&format!("\n{}", table(&known, touched.iter().map(|id| (id.as_str(), args.host.as_deref())))))?;
+        let host = match &about(&updated).what {
+            What::Feedback { host, .. } => host.as_deref(),
+            _ => None,
+        };
+        output::line(&format!("\n{}", table(&known, touched.iter().map(|id| (id.as_str(), host)))))?;
     }
     Ok(Exit::Ok)
 }
 
+/// What was said, or what was taken back.
+fn about(updated: &Updated) -> &Record {
+    updated.undone.as_ref().unwrap_or(&updated.record)
+}
+
 /// The detectors that a change is about.
 fn touched(updated: &Updated) -> BTreeSet<String> {
-    match &updated.undone.as_ref().unwrap_or(&updated.record).what {
+    match &about(updated).what {
         What::Feedback { tp, fp, .. } => tp.iter().chain(fp).cloned().collect(),
         What::Import { detectors, .. } | What::Adopt { detectors, .. } => detectors.keys().cloned().collect(),
         What::RefitPrior { .. } | What::Undo { .. } => BTreeSet::new(),

@@ -55,7 +55,7 @@ fn feedback_is_counted_shown_and_taken_back() {
     let show = shown(home, &[]);
     assert_eq!(show["detectors"]["gru"]["hosts"]["web-1"]["alpha"], 3);
     assert_eq!((&show["history"][0]["who"], &show["history"][0]["why"]), (&"ana".into(), &"ticket 812".into()));
-    let old = shown(home, &["--half-life", "0.0000001"]);
+    let old = shown(home, &["--half-life", "0.000000001"]);
     assert!(old["detectors"]["gru"]["weighed"]["hits"].as_f64().unwrap() < 1e-3, "{old}");
     assert_eq!(old["detectors"]["gru"]["alpha"], 3, "the store keeps it whole");
 

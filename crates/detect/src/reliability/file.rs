@@ -113,8 +113,7 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileIn {
-    #[serde(rename = "version")]
-    _version: u64,
+    version: u64,
     journal: Option<Position>,
     prior: Option<PriorIn>,
     detectors: Unique<EntryIn>,
@@ -186,12 +185,16 @@ fn parse(bytes: &[u8], path: &Path) -> Result<(ReliabilityStore, Option<Position
         let why = format!("{error}; this is not a whole calibration store");
         broken(Some(error.line() as u64).filter(|line| *line > 0), why)
     };
-    // A newer file may hold anything else: its version is looked at before the rest.
-    let head: Head = serde_json::from_slice(bytes).map_err(|error| of_json(&error))?;
-    if head.version != VERSION {
-        return Err(DetectError::Version { path: shown(), found: head.version, known: VERSION });
+    // A newer file may hold anything: its version speaks before whatever else is wrong with it.
+    let whole = serde_json::from_slice::<FileIn>(bytes);
+    let version = match &whole {
+        Ok(file) => file.version,
+        Err(error) => serde_json::from_slice::<Head>(bytes).map_err(|_| of_json(error))?.version,
+    };
+    if version != VERSION {
+        return Err(DetectError::Version { path: shown(), found: version, known: VERSION });
     }
-    let file: FileIn = serde_json::from_slice(bytes).map_err(|error| of_json(&error))?;
+    let file = whole.map_err(|error| of_json(&error))?;
     let mut store = ReliabilityStore::default();
     for (id, entry) in file.detectors.0 {
         if is_blank(&id) || entry.hosts.0.keys().any(|host| is_blank(host)) {

@@ -93,13 +93,12 @@ pub(super) fn ground(paths: &Paths, on_doubt: OnDoubt) -> Result<Ground, DetectE
             notes.push("the store was changed by another program; its counters were taken over".into());
             Ok(Ground { store, end, next, adopt: true, notes })
         }
-        (stored, _) => {
+        _ => {
             let why = format!(
                 "says something else than {}: another program wrote one of them; `--force` takes the counters of the \
                  store over, removing it counts again from the journal",
                 paths.journal.display()
             );
-            debug_assert!(stored.is_some(), "an absent store is counted again whole");
             Err(DetectError::Parse { path: paths.store.display().to_string(), line: None, why })
         }
     }
@@ -124,6 +123,7 @@ enum Kept {
 fn journaled(paths: &Paths, stored: Option<&(ReliabilityStore, Option<Position>)>) -> Result<Journaled, DetectError> {
     let mut ahead = 0;
     if let Some((_, Some(position))) = stored
+        && position.start < position.end
         && length(&paths.journal)?.is_some_and(|size| size >= position.end)
     {
         let mut found = false;
@@ -137,7 +137,12 @@ fn journaled(paths: &Paths, stored: Option<&(ReliabilityStore, Option<Position>)
         });
         match tail {
             Ok(end) if found && ahead == 0 => {
-                return Ok(Journaled { kept: Kept::AsStored, end: end.at, next: position.record + 1, ahead });
+                return Ok(Journaled {
+                    kept: Kept::AsStored,
+                    end: end.at,
+                    next: position.record.saturating_add(1),
+                    ahead,
+                });
             }
             // Another journal than the one that the store knows has no record there.
             Ok(_) | Err(DetectError::Parse { .. }) if !found => ahead = 0,
@@ -146,7 +151,7 @@ fn journaled(paths: &Paths, stored: Option<&(ReliabilityStore, Option<Position>)
     }
     let (past, end) = fold::past(&paths.journal, None)?;
     let kept = Kept::Whole(fold::replay(&paths.journal, &past, None)?);
-    Ok(Journaled { kept, end: end.at, next: end.last.map_or(1, |last| last.record + 1), ahead })
+    Ok(Journaled { kept, end: end.at, next: end.last.map_or(1, |last| last.record.saturating_add(1)), ahead })
 }
 
 /// Whether a file, and not the file system, is at fault.

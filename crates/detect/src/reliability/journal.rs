@@ -206,7 +206,7 @@ pub(super) fn scan(
             if expected.is_some_and(|expected| record.seq != expected) {
                 return Err(broken(format!("record {} where {} is expected", record.seq, expected.unwrap_or(0))));
             }
-            expected = Some(record.seq + 1);
+            expected = Some(record.seq.saturating_add(1));
             let position = Position { record: record.seq, start: at, end: at + read };
             last = Some(position);
             each(record, position)?;

@@ -97,7 +97,7 @@ pub fn update(paths: &Paths, change: Change, by: &By, on_doubt: OnDoubt) -> Resu
     let mut write = |lines: &mut String, what: What| {
         let By { who, why, t_wall_ns } = by.clone();
         let record = Record { seq: next, t_wall_ns, who, why, what };
-        next += 1;
+        next = next.saturating_add(1);
         let start = end + lines.len() as u64;
         lines.push_str(&journal::line(&record, &paths.journal)?);
         Ok((Position { record: record.seq, start, end: end + lines.len() as u64 }, record))
@@ -120,7 +120,7 @@ pub fn update(paths: &Paths, change: Change, by: &By, on_doubt: OnDoubt) -> Resu
             What::Import { from, digest, detectors: store.detectors }
         }
         Change::RefitPrior => {
-            let revision = past()?.revision.max(store.prior().revision) + 1;
+            let revision = past()?.revision.max(store.prior().revision).saturating_add(1);
             let mut fitted = store.clone();
             fitted.refit_prior(revision);
             What::RefitPrior { prior: fitted.prior() }

@@ -182,6 +182,28 @@ fn a_damaged_journal_is_named_with_its_line_and_set_aside_by_force_alone() {
 }
 
 #[test]
+fn numbers_at_their_end_overflow_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = Paths::beside(&folder.path().join("c.json"));
+    let most = u64::MAX;
+    let header = "{\"version\":1,\"journal\":\"stakeout calibrate\"}\n";
+    let prior = format!(r#"{{"revision":{most},"fleet":{{"alpha":1.0,"beta":1.0}},"host_strength":10.0}}"#);
+    let records = format!(
+        "{{\"seq\":{most},\"t_wall_ns\":{most},\"who\":\"a\",\"what\":{{\"refit-prior\":{{\"prior\":{prior}}}}}}}\n"
+    );
+    fs::write(&paths.journal, format!("{header}{records}")).unwrap();
+    tell(&paths, stakeout_detect::reliability::Change::RefitPrior).unwrap();
+    for (start, end) in [(most, most), (most, 10), (0, most), (10, 10), (3, 9)] {
+        let at = format!(r#"{{"record":{most},"start":{start},"end":{end}}}"#);
+        let text = format!(r#"{{"version":1,"journal":{at},"prior":{prior},"detectors":{{}}}}"#);
+        fs::write(&paths.store, text).unwrap();
+        let _ = stakeout_detect::reliability::read(&paths);
+        let _ = tell(&paths, said(&["a"], &[]));
+        force(&paths, said(&["a"], &[]));
+    }
+}
+
+#[test]
 fn a_newer_journal_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let paths = Paths::beside(&folder.path().join("c.json"));
