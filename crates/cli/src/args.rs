@@ -377,7 +377,7 @@ pub(crate) enum WeightingChoice {
     PosteriorMean,
 }
 
-/// Count which alerts were right, as an analyst says, and show what that makes of each detector
+/// Count which alerts were right, as an analyst says, and weigh detectors by it
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("asked").required(true).multiple(true).args(["tp", "fp", "show", "undo", "import", "refit_prior"]))]
 #[command(group = clap::ArgGroup::new("feedback").multiple(true).args(["tp", "fp"]))]

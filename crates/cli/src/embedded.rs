@@ -7,6 +7,8 @@ use stakeout_telemetry::simulate::{SimConfig, simulate};
 use stakeout_telemetry::store::{EPISODES_FOLDER, INDEX_FILE};
 use stakeout_trainer::Progress;
 
+use crate::folders;
+
 /// The store to read: the given one, or the embedded default.
 pub(crate) fn store_or_default(store: Option<&Path>, progress: &dyn Progress) -> anyhow::Result<PathBuf> {
     match store {
@@ -22,7 +24,7 @@ fn default_store(progress: &dyn Progress) -> anyhow::Result<PathBuf> {
     let settings = serde_json::to_string(&config)? + env!("CARGO_PKG_VERSION");
     let digest = blake3::hash(settings.as_bytes()).to_hex();
     let cache =
-        cache_folder().ok_or_else(|| anyhow!("no cache folder: set XDG_CACHE_HOME or HOME, or give --store"))?;
+        folders::cache().ok_or_else(|| anyhow!("no cache folder: set XDG_CACHE_HOME or HOME, or give --store"))?;
     std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
     let store = cache.join(format!("default-{}", &digest[..8]));
     if is_whole(&store, &config) {
@@ -53,12 +55,4 @@ fn is_whole(store: &Path, config: &SimConfig) -> bool {
     let indexed = std::fs::read_to_string(store.join(INDEX_FILE)).map_or(0, |text| text.lines().count());
     let folders = std::fs::read_dir(store.join(EPISODES_FOLDER)).map_or(0, Iterator::count);
     indexed == config.episodes && folders == config.episodes
-}
-
-/// `$XDG_CACHE_HOME/stakeout`, or `~/.cache/stakeout`; `None` where neither is set to an absolute path.
-pub(crate) fn cache_folder() -> Option<PathBuf> {
-    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
-    let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")).and_then(absolute);
-    Some(xdg.or_else(home)?.join("stakeout"))
 }

@@ -61,7 +61,7 @@ pub fn main_with(models: ModelRegistry, recipes: RecipeRegistry) -> Exit {
         progress: progress::for_stderr(cli.global.quiet),
         json: cli.global.json,
         cache: WindowCache {
-            folder: embedded::cache_folder().map(|folder| folder.join("windows")),
+            folder: folders::cache().map(|folder| folder.join("windows")),
             keep: match cli.global.keep_windows {
                 args::KeepWindows::Large => Keep::Large,
                 args::KeepWindows::Always => Keep::Always,
