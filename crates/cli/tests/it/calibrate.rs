@@ -93,6 +93,25 @@ fn a_named_store_a_foreign_one_and_the_prior() {
     assert!(bound["weighting"].as_str().unwrap().contains("0.1"));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn without_the_variables_files_lie_where_the_platform_has_them() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    // A relative path says nothing, as the XDG specification has it.
+    let told = of(home, &["--tp", "gru"])
+        .env("HOME", home)
+        .env("XDG_CACHE_HOME", "relative")
+        .env_remove("XDG_STATE_HOME")
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{}", stderr(&told));
+    assert!(home.join(".cache/stakeout/calibration.json").exists());
+    assert_eq!(fs::read_dir(home.join(".local/state/stakeout")).unwrap().count(), 2);
+    let nowhere = of(home, &["--tp", "gru"]).env_remove("HOME").env_remove("XDG_CACHE_HOME").output().unwrap();
+    refused(&nowhere, 2, "--store PATH");
+}
+
 #[test]
 fn words_that_make_no_sense_are_usage_errors() {
     let home = tempfile::tempdir().unwrap();
