@@ -49,7 +49,7 @@ impl Cell<'_> {
 
     /// Rows that are held back from training: those that choose an epoch or fit a calibration map, where there are
     /// enough of them for either.
-    fn validation_rows(&self) -> &[usize] {
+    pub(crate) fn validation_rows(&self) -> &[usize] {
         let rows = self.fold.validation();
         let used = self.estimator.needs_validation() || self.experiment.calibration.method().is_some();
         if used && rows.len() >= FEWEST_TO_CHOOSE { rows } else { &[] }
@@ -199,7 +199,7 @@ pub(crate) fn hosts(index: &SampleIndex) -> Vec<u32> {
 }
 
 /// Moments of the training rows, or of each host's calibration stretch.
-fn fit_scaler(
+pub(crate) fn fit_scaler(
     choice: ScalerChoice,
     dataset: &Dataset,
     train_rows: &[usize],
@@ -257,7 +257,7 @@ fn class_weights(choice: ClassWeights, index: &SampleIndex, rows: &[usize]) -> V
     counts.iter().map(weight).collect()
 }
 
-fn train_side(index: &SampleIndex, rows: &[usize]) -> TrainSide {
+pub(crate) fn train_side(index: &SampleIndex, rows: &[usize]) -> TrainSide {
     let mut windows = vec![0; index.classes.len()];
     let mut episodes = std::collections::BTreeSet::new();
     let mut hosts = std::collections::BTreeSet::new();

@@ -20,6 +20,7 @@
 //! # Ok::<(), stakeout_trainer::TrainError>(())
 //! ```
 
+pub mod audit;
 pub mod cache;
 pub mod cases;
 pub mod config;
@@ -33,6 +34,7 @@ pub mod rundir;
 pub mod score;
 pub mod tune;
 
+pub use audit::{Audit, Latency, MadeAgain};
 pub use cache::{HeldWindows, Keep, WindowCache};
 pub use cases::{Cases, cases};
 pub use config::{

@@ -89,7 +89,7 @@ pub struct TrainedOn {
 }
 
 impl TrainedOn {
-    fn of(index: &SampleIndex, rows: &[usize]) -> Self {
+    pub(crate) fn of(index: &SampleIndex, rows: &[usize]) -> Self {
         let mut trained_on = Self::default();
         for &row in rows {
             let episode = index.episode_of(row);

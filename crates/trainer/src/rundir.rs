@@ -263,8 +263,11 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Trai
     Ok(files::write_atomic(path, text.as_bytes())?)
 }
 
-/// Reads a JSON file of a run.
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, TrainError> {
+/// Reads a JSON file of a run, of at most 256 MiB.
+///
+/// # Errors
+/// [`TrainError::Run`] naming the line, or when it cannot be read.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, TrainError> {
     const CAP: u64 = 256 << 20;
     let text = files::read_regular(path, CAP).map_err(|source| TrainError::io("reading", path, source))?;
     serde_json::from_slice(&text).map_err(|e| TrainError::run(path, format!("line {}: {e}", e.line())))

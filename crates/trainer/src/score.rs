@@ -47,7 +47,7 @@ impl StoredRun {
         Ok(Self { experiment, result: rundir::read_json(&path.join(METRICS))?, header, model })
     }
 
-    fn inputs(&self) -> Inputs {
+    pub(crate) fn inputs(&self) -> Inputs {
         Inputs::of(self.model.input())
     }
 
@@ -248,6 +248,13 @@ impl StoredModel {
 pub struct ByClass<'a> {
     classes: &'a [String],
     probabilities: &'a [f32],
+}
+
+impl<'a> ByClass<'a> {
+    /// The probabilities, in the order of the class list.
+    pub fn values(&self) -> &'a [f32] {
+        self.probabilities
+    }
 }
 
 impl Serialize for ByClass<'_> {

@@ -7,11 +7,13 @@ mod completions;
 mod config;
 mod eval;
 mod export;
+mod gate;
 mod grid;
 mod import;
 mod import_xgboost;
 mod models;
 mod predict;
+mod registry;
 mod replace;
 mod report;
 mod simulate;
@@ -35,13 +37,14 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Channels(args) => channels::run(&args, context),
         Command::Split(args) => split::run(&args, context),
         Command::Config(args) => config::run(&args, context),
-        Command::Models(_) => models::run(context),
+        Command::Models(args) => models::run(&args, context),
         Command::Train(args) => train::run(&args, context),
         Command::Eval(args) => eval::run(&args, context),
         Command::Predict(args) => predict::run(&args, context),
         Command::Tune(args) => tune::run(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Calibrate(args) => calibrate::run(&args, context),
+        Command::Gate(args) => gate::run(&args, context),
         Command::Completions(args) => completions::run(&args),
     }
 }

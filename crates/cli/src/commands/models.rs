@@ -1,9 +1,11 @@
-//! `stakeout models`, and models by name.
+//! `stakeout models`: the kinds that can be trained, models by name, and the way to the commands of a registry.
 
 use anyhow::bail;
 use stakeout_core::ModelEntry;
 use stakeout_trainer::config::unknown_model;
 
+use super::registry;
+use crate::args::{Models, ModelsCommand};
 use crate::{Context, Exit, output};
 
 /// The models of a list of names, in its order; `all` is every registered one.
@@ -23,7 +25,18 @@ pub(crate) fn named<'a>(names: &[String], context: &'a Context) -> anyhow::Resul
     Ok(models)
 }
 
-pub(crate) fn run(context: &Context) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &Models, context: &Context) -> anyhow::Result<Exit> {
+    match &args.command {
+        None | Some(ModelsCommand::Kinds) => kinds(context),
+        Some(ModelsCommand::List(at)) => registry::list(at, context),
+        Some(ModelsCommand::Show(args)) => registry::show(args, context),
+        Some(ModelsCommand::Promote(args)) => registry::promote(args, context),
+        Some(ModelsCommand::Rollback(args)) => registry::rollback(args, context),
+        Some(ModelsCommand::Log(at)) => registry::log(at, context),
+    }
+}
+
+fn kinds(context: &Context) -> anyhow::Result<Exit> {
     let entries = context.models.entries();
     if context.json {
         let list: Vec<_> =

@@ -17,6 +17,7 @@ fn help_of_every_command_has_an_example() {
         "tune",
         "export",
         "calibrate",
+        "gate",
         "completions",
     ];
     for words in commands.iter().map(|c| vec![*c]).chain([vec!["import", "table"], vec!["import", "xgboost"]]) {

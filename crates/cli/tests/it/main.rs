@@ -5,6 +5,7 @@ mod calibrate;
 mod calibration;
 mod commands;
 mod export;
+mod gate;
 mod grid;
 mod harness;
 mod kept_windows;
