@@ -59,8 +59,10 @@ pub fn judge(files: &Snapshot, asked: &Asked<'_>) -> Result<Bundle, EvidenceErro
     checks.extend(asked.beside.map(|run| selection::check(run, &evidence.run)));
     let store = prove(path, &evidence, asked, &mut checks)?;
 
-    // A figure is computed as soon as there is something to compute it from: a refusal shows what is behind it.
-    let fits = evidence.run.result.train.windows.len() == evidence.predictions.classes().len();
+    // A figure is computed as soon as there is something to compute it from: a refusal shows what is behind it. Rows that
+    // stand twice or are no probabilities are nothing.
+    let refused = |name: &str| checks.iter().any(|check| check.name == name && check.outcome == Outcome::Refused);
+    let fits = evidence.run.result.train.windows.len() == evidence.predictions.classes().len() && !refused("windows");
     let (criteria, incumbent) = if fits {
         let (incumbent, read) = incumbent(&evidence, asked)?.unzip();
         let latency = policy.latency.map(|_| evidence.run.latency()).transpose()?;

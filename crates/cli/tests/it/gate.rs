@@ -13,20 +13,20 @@ use serde_json::Value;
 
 use crate::harness::{QUICK_GBT, path, stakeout, stderr, stdout, store};
 
-/// A policy that a quick model on a small simulated store meets: what is asked beside the figures stays as it is.
+/// A policy that a quick booster on a small simulated store meets: it beats the constant predictor, on paired resamples.
 pub(crate) const LENIENT: &str = "
 [intervals]
 resamples = 500
 level = 0.95
 seed = 0
 [calibration_error]
-max = 0.6
+max = 0.4
 [accuracy]
 min = 0.2
 [gain_over_constant]
-above = -0.5
+above = 0.0
 [recall]
-classes = [\"clean\"]
+classes = [\"infected_running\"]
 [caps]
 simulated = \"allow\"
 few_hosts = \"allow\"
@@ -72,6 +72,11 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 impl Bench {
+    /// A policy that the constant predictor meets, where many runs are needed and none is good.
+    pub(crate) fn ask_nothing(&self) {
+        std::fs::write(&self.policy, LENIENT.replace("above = 0.0", "above = -0.5")).unwrap();
+    }
+
     pub(crate) fn gate(&self, more: &[&str]) -> Output {
         self.gate_run(&self.run, more)
     }

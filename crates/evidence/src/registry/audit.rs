@@ -1,6 +1,6 @@
-//! The log of a registry: one JSON line an action, each with the digest of the line before, so that a line that was
-//! edited, removed or put in shows. Who can write the whole file can write another history; the last digest, kept
-//! elsewhere, is what tells.
+//! The log of a registry: one JSON line an action, each with its own digest and that of the line before, so that a line
+//! that was edited, removed or put in shows. Who can write the whole file can write another history; the last digest,
+//! kept elsewhere, is what tells.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -72,8 +72,17 @@ pub struct Record {
     /// Written by a later process: the one that acted was killed before it could.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recovered: bool,
-    /// BLAKE3 of the line before, without its end; empty in the first.
+    /// Digest of the record before; empty in the first.
     pub previous: String,
+    /// BLAKE3 over all of the above.
+    pub digest: String,
+}
+
+impl Record {
+    fn own_digest(&self) -> String {
+        let open = Self { digest: String::new(), ..self.clone() };
+        blake3::hash(serde_json::to_string(&open).unwrap_or_default().as_bytes()).to_hex().to_string()
+    }
 }
 
 /// The lines of a log, and its unfinished last line, which a killed writer leaves.
@@ -100,10 +109,6 @@ impl Lines {
     }
 }
 
-fn digest(line: &[u8]) -> String {
-    blake3::hash(line).to_hex().to_string()
-}
-
 /// All records of a registry, once its chain holds.
 ///
 /// # Errors
@@ -119,10 +124,10 @@ fn read(path: &Path) -> Result<Vec<Record>, EvidenceError> {
     for (i, line) in lines.each().enumerate() {
         let broken = |why: String| EvidenceError::registry(path, format!("line {}: {why}", i + 1));
         let record: Record = serde_json::from_slice(line).map_err(|error| broken(format!("{error}: it is damaged")))?;
-        if record.n != i as u64 + 1 || record.previous != previous {
+        if record.n != i as u64 + 1 || record.previous != previous || record.digest != record.own_digest() {
             return Err(broken("it does not follow the line before: a line was edited, removed or put in".into()));
         }
-        previous = digest(line);
+        previous.clone_from(&record.digest);
         records.push(record);
     }
     Ok(records)
@@ -135,12 +140,15 @@ pub(super) fn last_revision(path: &Path) -> Result<u64, EvidenceError> {
     Ok(lines.each().rev().find_map(known).unwrap_or(0))
 }
 
-/// Adds a line, which `make` makes from its number and the digest of the line before. An unfinished last line goes: what
-/// it would have said was never acknowledged. A write that fails leaves the log as it was.
-pub(super) fn append(path: &Path, make: impl FnOnce(u64, String) -> Record) -> Result<(), EvidenceError> {
+/// Adds a record after the last one: its number, its place in the chain and its digest are set here. An unfinished last
+/// line goes: what it would have said was never acknowledged. A write that fails leaves the log as it was.
+pub(super) fn append(path: &Path, record: Record) -> Result<(), EvidenceError> {
     let lines = Lines::read(path)?;
-    let (n, previous) = lines.each().fold((1, None), |(n, _), line| (n + 1, Some(line)));
-    let record = make(n, previous.map_or_else(String::new, digest));
+    let (n, last) = lines.each().fold((1, None), |(n, _), line| (n + 1, Some(line)));
+    // After a line that is no record the chain is broken, and stays so for `read_log` to say; the log goes on.
+    let previous = last.and_then(|line| serde_json::from_slice::<Record>(line).ok()).map(|record| record.digest);
+    let mut record = Record { n, previous: previous.unwrap_or_default(), ..record };
+    record.digest = record.own_digest();
     let mut line = serde_json::to_vec(&record).map_err(|e| EvidenceError::registry(path, e.to_string()))?;
     line.push(b'\n');
     let io = |source| EvidenceError::io("writing", path, source);
@@ -166,8 +174,8 @@ mod tests {
     use super::*;
 
     fn add(path: &Path, revision: u64) {
-        append(path, |n, previous| Record {
-            n,
+        let record = Record {
+            n: 0,
             at: 5,
             who: "a\nb".into(),
             action: Action::Promoted,
@@ -178,9 +186,10 @@ mod tests {
             run: String::new(),
             why: "\u{202e}why".into(),
             recovered: false,
-            previous,
-        })
-        .unwrap();
+            previous: String::new(),
+            digest: String::new(),
+        };
+        append(path, record).unwrap();
     }
 
     #[test]
@@ -196,7 +205,8 @@ mod tests {
         let edited = text.replacen("\"at\":5", "\"at\":6", 1);
         let removed = [lines[0], lines[2], lines[3]].join("\n") + "\n";
         let twice = [lines[0], lines[1], lines[1], lines[2], lines[3]].join("\n") + "\n";
-        for (bad, at) in [(edited, "line 2"), (removed, "line 2"), (twice, "line 3")] {
+        let last = text.replace("\"revision\":4", "\"revision\":5");
+        for (bad, at) in [(edited, "line 1"), (removed, "line 2"), (twice, "line 3"), (last, "line 4")] {
             std::fs::write(&path, bad).unwrap();
             let error = read(&path).unwrap_err().to_string();
             assert!(error.contains(at), "{error}");

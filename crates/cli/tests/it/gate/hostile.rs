@@ -142,7 +142,7 @@ fn a_registry_with_a_changed_byte_says_so_and_goes_on() {
     let log = bench.registry.join("audit.jsonl");
     let text = fs::read_to_string(&log).unwrap();
     fs::write(&log, text.replacen("promoted", "filed", 1)).unwrap();
-    refused(&bench.models(&["log"]), 1, &["line 2", "edited, removed or put in"]);
+    refused(&bench.models(&["log"]), 1, &["line 1", "edited, removed or put in"]);
     fs::write(bench.registry.join("current").join("pointer.json"), "{\"format\":7}").unwrap();
     refused(&bench.models(&["list"]), 2, &["pointer.json", "newer"]);
     refused(&bench.gate(&["--store", "own", "--promote"]), 2, &["pointer.json", "newer"]);
@@ -157,6 +157,7 @@ fn a_full_disk_is_an_error_and_the_registry_stays_whole() {
     let before = deployed(&bench);
     let other = bench.folder.path().join("other");
     super::train("constant", &other, &["--seed", "4"]);
+    bench.ask_nothing();
     let binary = env!("CARGO_BIN_EXE_stakeout");
     let mut failed = 0;
     for kib in [0, 1, 2, 4, 8, 16, 64] {

@@ -80,8 +80,8 @@ fn a_real_run_is_kept_then_promoted_then_replaced_and_gone_back_to() {
     assert_eq!(bench.models(&["rollback"]).status.code(), Some(2));
     let log = json(&bench.models(&["log", "--json"]));
     let actions: Vec<&str> = log.as_array().unwrap().iter().map(|record| record["action"].as_str().unwrap()).collect();
-    assert_eq!(actions, ["filed", "judged", "promoted", "promoted", "rolled-back"]);
-    assert_eq!(log[4]["why"], "false alarms");
+    assert_eq!(actions, ["filed", "judged", "promoted", "filed", "promoted", "rolled-back"]);
+    assert_eq!(log[5]["why"], "false alarms");
     // What is deployed scores.
     let current = bench.registry.join("current").join(&first);
     let predicted = stakeout(["predict", "--quiet", path(&current), path(crate::harness::store())]);

@@ -12,6 +12,7 @@ use crate::harness::{command, path, stdout};
 fn promotions_by_many_processes_lose_nothing() {
     const RUNS: usize = 6;
     let bench = bench();
+    bench.ask_nothing();
     let runs: Vec<_> = (0..RUNS).map(|i| bench.folder.path().join(format!("constant-{i}"))).collect();
     for (i, run) in runs.iter().enumerate() {
         train("constant", run, &["--seed", &i.to_string()]);
@@ -41,6 +42,7 @@ fn promotions_by_many_processes_lose_nothing() {
 #[test]
 fn a_process_killed_at_any_moment_leaves_a_whole_registry() {
     let bench = bench();
+    bench.ask_nothing();
     let runs: Vec<_> = (0..2).map(|i| bench.folder.path().join(format!("constant-{i}"))).collect();
     for (i, run) in runs.iter().enumerate() {
         train("constant", run, &["--seed", &(10 + i).to_string()]);
