@@ -47,6 +47,8 @@ pub struct Lineage {
     pub view: String,
     /// The seed.
     pub seed: u64,
+    /// How settings, epochs and probabilities were chosen, in the run's own words.
+    pub selection: String,
     /// Name of the corpus.
     pub corpus: String,
     /// Whether it was simulated.

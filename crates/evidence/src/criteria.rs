@@ -409,7 +409,7 @@ fn coverage(predictions: &Predictions, asked: &Coverage, ledger: Option<&Ledger>
         cells.insert(wanted.map(|name| name.unwrap_or("")), (0, BTreeSet::new()));
     }
     for cell in ledger.into_iter().flat_map(Ledger::cells) {
-        let seen = cell.train.windows + cell.validation.windows + cell.test.windows > 0;
+        let seen = [cell.train, cell.validation, cell.test].iter().any(|side| side.windows > 0);
         if let Some(key) = key(&wanted, [cell.profile, cell.host, cell.phase]).filter(|_| seen) {
             cells.entry(key).or_default();
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use stakeout_core::{Side, text::printable};
-use stakeout_eval::{Plan, Predictions};
+use stakeout_eval::{Plan, Predictions, TrainSide};
 use stakeout_splits::{RecipeRegistry, Separates};
 use stakeout_trainer::ScalerChoice;
 use stakeout_trainer::score::StoredRun;
@@ -18,6 +18,8 @@ use crate::differences::{compare, compare_members};
 pub(crate) const SAME_FIGURE: f64 = 1e-9;
 /// How far the probabilities of a window may be from summing up to 1.
 const SUM: f64 = 1e-3;
+/// Largest ledger that is walked through.
+const MOST_CELLS: u128 = 20_000_000;
 const TRAIN_AGAIN: &str = "train the run again; files of a run are never edited";
 
 /// The files of a run, parsed.
@@ -239,6 +241,9 @@ fn apart(evidence: &Evidence, separates: Separates) -> Check {
 fn metrics(evidence: &Evidence) -> Result<Check, EvidenceError> {
     const NAME: &str = "metrics";
     let Evidence { run, predictions, metrics } = evidence;
+    if !is_countable(&run.result.train) {
+        return Ok(Check::refused(NAME, "the training side has more windows than can be counted", TRAIN_AGAIN));
+    }
     let intervals = &run.experiment.intervals;
     let plan = Plan { resamples: intervals.resamples, level: intervals.level, seed: run.result.seed };
     let again = match stakeout_eval::metrics(predictions, &run.result.train, &plan) {
@@ -250,6 +255,11 @@ fn metrics(evidence: &Evidence) -> Result<Check, EvidenceError> {
     Ok(Check::of_compared(NAME, &compared, met, TRAIN_AGAIN))
 }
 
+/// Whether the windows of a training side can be added up: a file may say anything.
+pub(crate) fn is_countable(train: &TrainSide) -> bool {
+    train.windows.iter().try_fold(0u64, |sum, n| sum.checked_add(*n)).is_some()
+}
+
 /// The ledger counts the windows that were scored, and the training side that is named.
 fn ledger(evidence: &Evidence) -> Check {
     const NAME: &str = "ledger";
@@ -257,6 +267,10 @@ fn ledger(evidence: &Evidence) -> Check {
     let Some(ledger) = &run.result.ledger else {
         return Check::refused(NAME, "metrics.json has no ledger: nothing says what was tested", TRAIN_AGAIN);
     };
+    let cells = [ledger.profiles(), ledger.hosts(), ledger.phases()].map(|names| names.len() as u128);
+    if cells.iter().product::<u128>() > MOST_CELLS {
+        return Check::refused(NAME, format!("it has more than {MOST_CELLS} cells"), TRAIN_AGAIN);
+    }
     let mut counted: BTreeMap<(&str, &str, &str), (u64, BTreeSet<&str>)> = BTreeMap::new();
     let classes = predictions.classes().names();
     for row in predictions.rows_of(Side::Test).into_iter().map(|row| predictions.row(row)) {
@@ -269,7 +283,8 @@ fn ledger(evidence: &Evidence) -> Check {
         let (windows, episodes) =
             counted.remove(&(cell.profile, cell.host, cell.phase)).map_or((0, 0), |(n, of)| (n, of.len() as u64));
         cells += usize::from(windows > 0);
-        *train.entry(cell.phase).or_default() += cell.train.windows;
+        let sum = train.entry(cell.phase).or_default();
+        *sum = sum.saturating_add(cell.train.windows);
         if (cell.test.windows, cell.test.episodes) != (windows, episodes) && wrong.len() < 3 {
             let [profile, host, phase] = [cell.profile, cell.host, cell.phase].map(|name| printable(name, 24));
             wrong.push(format!(

@@ -62,16 +62,19 @@ pub fn judge(files: &Snapshot, asked: &Asked<'_>) -> Result<Bundle, EvidenceErro
     // A figure is computed as soon as there is something to compute it from: a refusal shows what is behind it. Rows that
     // stand twice or are no probabilities are nothing.
     let refused = |name: &str| checks.iter().any(|check| check.name == name && check.outcome == Outcome::Refused);
-    let fits = evidence.run.result.train.windows.len() == evidence.predictions.classes().len() && !refused("windows");
+    let train = &evidence.run.result.train;
+    let fits = train.windows.len() == evidence.predictions.classes().len()
+        && integrity::is_countable(train)
+        && !refused("windows");
     let (criteria, incumbent) = if fits {
         let (incumbent, read) = incumbent(&evidence, asked)?.unzip();
         let latency = policy.latency.map(|_| evidence.run.latency()).transpose()?;
         let beside = Beside {
             incumbent: incumbent.as_ref().map(|found| found.as_ref().map_err(Clone::clone)),
             latency,
-            ledger: evidence.run.result.ledger.as_ref(),
+            ledger: evidence.run.result.ledger.as_ref().filter(|_| !refused("ledger")),
         };
-        (criteria(&evidence.predictions, &evidence.run.result.train, policy, &beside)?, read)
+        (criteria(&evidence.predictions, train, policy, &beside)?, read)
     } else {
         (Vec::new(), None)
     };
@@ -183,6 +186,7 @@ fn lineage(run: &StoredRun) -> Lineage {
         held_out: result.held_out.clone(),
         view: header.schema.view.to_string(),
         seed: header.seed,
+        selection: result.origin.selection.clone(),
         corpus: result.origin.corpus.clone(),
         simulated: header.simulated || result.origin.simulated,
         data_digest: result.origin.data_digest.clone(),

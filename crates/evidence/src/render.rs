@@ -30,6 +30,7 @@ pub fn render(bundle: &Bundle) -> String {
         printable(&lineage.schema_hash, 13),
         clean(&lineage.code_version)
     );
+    let _ = writeln!(out, "{}", clean(&lineage.selection));
     let _ = writeln!(
         out,
         "test side: {} windows, {} episodes, {} hosts; intervals {} %, {} resamples\n",

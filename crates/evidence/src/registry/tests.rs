@@ -26,6 +26,7 @@ fn staged(registry: &Registry, content: &str, verdict: Verdict) -> (Stage, Bundl
         held_out: vec!["h".into()],
         view: "realistic".into(),
         seed: 1,
+        selection: "settings as they were given".into(),
         corpus: "c".into(),
         simulated: false,
         data_digest: "d".into(),

@@ -145,6 +145,24 @@ fn an_edited_training_side_ledger_or_provenance_is_refused() {
 }
 
 #[test]
+fn counts_that_nobody_could_count_to_are_refused() {
+    let bench = bench();
+    let mut forgery = Forgery::of(&bench);
+    forgery.result.train.windows.fill(u64::MAX);
+    forgery.write();
+    let (verdict, refused) = bench.verdict(&[]);
+    assert!(verdict == "refused" && refused.contains(&"metrics".to_owned()), "{refused:?}");
+    let file = bench.run.join("metrics.json");
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let names = |what: &str| (0..30_000).map(|i| format!("{what}-{i}")).collect::<Vec<_>>();
+    value["ledger"]["profiles"] = names("profile").into();
+    value["ledger"]["hosts"] = names("host").into();
+    std::fs::write(&file, value.to_string()).unwrap();
+    let refused = bench.verdict(&[]).1;
+    assert!(refused.contains(&"ledger".to_owned()), "{refused:?}");
+}
+
+#[test]
 fn edited_predictions_are_refused() {
     let bench = bench();
     let mut forgery = Forgery::of(&bench);
