@@ -9,7 +9,7 @@ use stakeout_eval::{Predictions, Sides};
 use stakeout_splits::{RecipeRegistry, Separates};
 use stakeout_trainer::rundir::{self, CHECKPOINT, METRICS, PREDICTIONS};
 use stakeout_trainer::score::{StoredModel, StoredRun};
-use stakeout_trainer::{Progress, TrainError};
+use stakeout_trainer::{Keep, Progress, TrainError, WindowCache};
 
 use crate::bundle::{Bundle, Limit, Lineage, Verdict, limit};
 use crate::check::{Check, Outcome};
@@ -112,7 +112,11 @@ fn prove(
         checks.push(Check::not_judged("scored again", "predictions taken on trust: no --store was given"));
         return Ok(None);
     };
-    let audit = match evidence.run.audit(store, asked.models, asked.recipes, asked.progress, asked.cancel) {
+    // A corpus that memory does not hold is cut into a folder of this judgement's own: windows that lie about are nobody's.
+    let beside = path.parent().unwrap_or(path);
+    let scratch = tempfile::tempdir_in(beside).map_err(|e| EvidenceError::io("making a folder in", beside, e))?;
+    let cache = WindowCache { folder: Some(scratch.path().to_owned()), keep: Keep::Large };
+    let audit = match evidence.run.audit(store, asked.models, asked.recipes, &cache, asked.progress, asked.cancel) {
         Ok(audit) => audit,
         Err(TrainError::Core(error @ stakeout_core::CoreError::SchemaMismatch(_))) => {
             checks.push(Check::refused("schema", error.to_string(), "train the run again on this store"));

@@ -22,7 +22,7 @@ use stakeout_splits::{Duplicates, Fold, Ledger, MinCell, RecipeRegistry, Separat
 use crate::fit::{Cell, fit_scaler, hosts, probabilities, score, train_side};
 use crate::run::TrainedOn;
 use crate::score::{StoredRun, table};
-use crate::{Account, Dataset, Progress, Reading, TrainError};
+use crate::{Account, Dataset, Progress, Reading, TrainError, WindowCache};
 
 /// A stored run with the data and the fold that it was made from.
 pub struct Audit<'a> {
@@ -68,7 +68,8 @@ pub struct Latency {
 }
 
 impl StoredRun {
-    /// Reads the run's own store again and draws its fold again.
+    /// Reads the run's own store again and draws its fold again. Windows that another process kept are not to be
+    /// believed here: `cache` is a folder of the caller's own, or none.
     ///
     /// # Errors
     /// [`TrainError::Data`] for another store, or one that changed; when it cannot be read or held out.
@@ -77,10 +78,11 @@ impl StoredRun {
         store: &Path,
         models: &ModelRegistry,
         recipes: &RecipeRegistry,
+        cache: &WindowCache,
         progress: &dyn Progress,
         cancel: &AtomicBool,
     ) -> Result<Audit<'_>, TrainError> {
-        let dataset = Dataset::open(store, &Reading::of(&self.experiment, self.inputs()), progress, cancel)?;
+        let dataset = Dataset::open(store, &Reading::of(&self.experiment, self.inputs(), cache), progress, cancel)?;
         if dataset.digest != self.result.origin.data_digest {
             return Err(TrainError::Data(format!(
                 "{} is not the store that the run names (digest {}, the run says {}): give the run's own store, unchanged",

@@ -9,7 +9,7 @@ use stakeout_eval::calibrate::{self, Method, Sample};
 use stakeout_eval::{Prediction, Predictions};
 use stakeout_evidence::{Asked, Outcome, Policy, Snapshot, Verdict, judge};
 use stakeout_splits::{Fold, FoldParts, RecipeEntry, RecipeRegistry, Separates, Split, SplitError};
-use stakeout_trainer::{CellResult, Dataset, Existing, Experiment, Quiet, Reading, Request, RunDir};
+use stakeout_trainer::{CellResult, Dataset, Existing, Experiment, Quiet, Reading, Request, RunDir, WindowCache};
 
 use super::{Bench, bench, train};
 use crate::harness::{QUICK_GBT, store};
@@ -268,7 +268,7 @@ fn raw(forgery: &Forgery<'_>) -> Predictions {
     let models = stakeout_models::builtin();
     let stored = stakeout_trainer::score::StoredRun::open(&forgery.bench.run, &models, Device::default()).unwrap();
     let recipes = RecipeRegistry::builtin();
-    let audit = stored.audit(store(), &models, &recipes, &Quiet, &AtomicBool::new(false)).unwrap();
+    let audit = stored.audit(store(), &models, &recipes, &WindowCache::NONE, &Quiet, &AtomicBool::new(false)).unwrap();
     audit.make_again().unwrap().predictions
 }
 
@@ -399,7 +399,7 @@ fn sequences_shared_by_two_sides_are_refused() {
     experiment.recipe = "acme/shuffled".into();
     let model = models.get("gbt").unwrap();
     let stop = AtomicBool::new(false);
-    let reading = Reading::of(&experiment, stakeout_features::Inputs::BOTH);
+    let reading = Reading::of(&experiment, stakeout_features::Inputs::BOTH, &WindowCache::NONE);
     let dataset = Dataset::open(store(), &reading, &Quiet, &stop).unwrap();
     let request =
         Request { dataset: &dataset, store: Some(store()), experiment: &experiment, model, recipe: &Shuffled };
