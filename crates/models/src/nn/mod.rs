@@ -8,7 +8,7 @@
 //! depend on the batch alone, and their gradients are added in order.
 //!
 //! In reading order: `mlp`, `cnn`, `gru` and `lstm` (with `recurrent`), `transformer` (the nets), `estimator`, `train`,
-//! `model`, then the parts: `ops` (fused layers), `input`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`, and `export`
+//! `model`, then the parts: `ops` (fused layers), `input`, `feed`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`, and `export`
 //! (fitted nets in other programs; each net's own part stands in its `graph`).
 
 mod augment;
@@ -18,6 +18,7 @@ mod cnn;
 mod config;
 mod estimator;
 mod export;
+mod feed;
 mod gru;
 mod input;
 mod lstm;

@@ -11,8 +11,8 @@ use stakeout_core::{
     Batch, Confusion, EpochRecord, FitContext, InputKind, Labelled, ModelError, Windows, confusion::argmax,
 };
 
-use super::augment::augment;
 use super::config::TrainConfig;
+use super::feed::{Feed, even, position, shards};
 use super::input::Input;
 use super::model::{forward, log_normaliser};
 use super::optim::{clip_global_norm, learning_rate};
@@ -21,8 +21,6 @@ use super::state::State;
 use super::weights::{self, Tensors, WeightSpec};
 use super::{Net, Pass};
 
-/// Windows per shard of a training step at most.
-const SHARD: usize = 32;
 /// How much of a normalisation's running statistics one step replaces (Ioffe and Szegedy 2015).
 const MOMENTUM: f32 = 0.1;
 /// Windows per shard of a validation pass.
@@ -66,33 +64,39 @@ pub(crate) fn fit(
     let warmup = (total as f64 * config.warmup_share).ceil() as u64;
     let weight_of_all: f64 = train.weights.iter().map(|w| f64::from(*w)).sum();
 
+    let feed = Feed { windows: train.windows, kind, config, seed: cx.seed };
+
     while state.epoch < epochs && !(chooses && state.epochs_since_best() >= config.patience as u64) {
         let order = rng::permutation(n, &mut generator(cx.seed, Purpose::Order, state.epoch));
         let (mut loss, mut rate) = (0.0, 0.0);
-        for rows in even(&order, steps) {
-            if cx.observer.cancelled() {
-                cx.observer.save_state(&saved)?; // an unfinished epoch is made again
-                return Err(ModelError::Cancelled);
+        let first = state.optimizer.step;
+        feed.run((first..).zip(even(&order, steps)), |batches| -> Result<(), ModelError> {
+            for rows in even(&order, steps) {
+                if cx.observer.cancelled() {
+                    cx.observer.save_state(&saved)?; // an unfinished epoch is made again
+                    return Err(ModelError::Cancelled);
+                }
+                let step = state.optimizer.step;
+                let Step { loss: batch_loss, mut gradient, observed } =
+                    placed.step(&state.weights, train, (rows, batches.next()?), config, (cx.seed, step))?;
+                let norm = clip_global_norm(&mut gradient, config.clip_norm);
+                if !(batch_loss.is_finite() && norm.is_finite()) {
+                    return Err(ModelError::Data(format!(
+                        "the loss diverged in epoch {}: lower train.learning_rate (it is {})",
+                        state.epoch + 1,
+                        config.learning_rate
+                    )));
+                }
+                rate = learning_rate(config.learning_rate, step, warmup, total);
+                state.optimizer.update(&specs, &mut state.weights, &gradient, rate, config.weight_decay);
+                for (at, value) in observed {
+                    state.weights[at] += MOMENTUM * (value - state.weights[at]);
+                }
+                loss += batch_loss * rows.len() as f64;
+                cx.observer.progress(step + 1, total);
             }
-            let step = state.optimizer.step;
-            let Step { loss: batch_loss, mut gradient, observed } =
-                placed.step(&state.weights, train, rows, config, (cx.seed, step))?;
-            let norm = clip_global_norm(&mut gradient, config.clip_norm);
-            if !(batch_loss.is_finite() && norm.is_finite()) {
-                return Err(ModelError::Data(format!(
-                    "the loss diverged in epoch {}: lower train.learning_rate (it is {})",
-                    state.epoch + 1,
-                    config.learning_rate
-                )));
-            }
-            rate = learning_rate(config.learning_rate, step, warmup, total);
-            state.optimizer.update(&specs, &mut state.weights, &gradient, rate, config.weight_decay);
-            for (at, value) in observed {
-                state.weights[at] += MOMENTUM * (value - state.weights[at]);
-            }
-            loss += batch_loss * rows.len() as f64;
-            cx.observer.progress(step + 1, total);
-        }
+            Ok(())
+        })?;
         state.epoch += 1;
         let scored = validation.map(|side| placed.score(&state.weights, side)).transpose()?;
         if let (Some((loss, macro_f1)), true) = (scored, chooses) {
@@ -126,12 +130,6 @@ pub(crate) fn fit(
     Ok(state.weights)
 }
 
-/// Cuts a list into `parts` whose lengths differ by one at most. A normalisation by the batch must not meet a last batch
-/// of one window.
-fn even(rows: &[usize], parts: usize) -> impl Iterator<Item = &[usize]> {
-    (0..parts).map(move |part| &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts])
-}
-
 /// What a step is made of.
 struct Step {
     /// Mean loss of the batch.
@@ -151,25 +149,24 @@ struct OnDevice<'a> {
 }
 
 impl OnDevice<'_> {
-    /// Loss, gradient and observations of a batch. `position` (seed and step) names all that is random.
+    /// Loss, gradient and observations of a batch that was prepared, a part a shard. `seed` and `step` name all that is
+    /// random.
     fn step(
         &self,
         weights: &[f32],
         train: Labelled<'_>,
-        rows: &[usize],
+        (rows, prepared): (&[usize], Vec<Batch>),
         config: &TrainConfig,
         (seed, step): (u64, u64),
     ) -> Result<Step, ModelError> {
-        let parts = rows.len().div_ceil(SHARD);
-        let shards: Vec<&[usize]> = even(rows, parts).collect();
+        let parts = shards(rows.len());
+        let shards: Vec<(&[usize], Batch)> = even(rows, parts).zip(prepared).collect();
         let shared = Tensors::new(self.specs, weights, &self.device);
         let shards: Vec<Result<_, ModelError>> = shards
-            .par_iter()
+            .into_par_iter()
             .enumerate()
-            .map(|(shard, own)| {
-                let position = step * config.batch_size.div_ceil(SHARD) as u64 + shard as u64;
-                let mut batch = gather(train.windows, self.kind, own)?;
-                augment(&mut batch, config, &mut generator(seed, Purpose::Augment, position));
+            .map(|(shard, (own, batch))| {
+                let position = position(config, step, shard);
                 let input = Input::new(batch, &self.device)?;
                 let tensors = shared.with_gradients();
                 let mut pass = Pass::training(generator(seed, Purpose::Dropout, position));

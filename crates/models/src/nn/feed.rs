@@ -1,0 +1,166 @@
+//! Batches prepared ahead: while a step computes, a second thread gathers and augments the windows of the next ones, so
+//! that a step waits for no disk.
+//!
+//! What is prepared depends on the step's number and its rows alone, never on when: the feed changes no result.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use stakeout_core::{Batch, InputKind, ModelError, Windows};
+
+use super::augment::augment;
+use super::config::TrainConfig;
+use super::rng::{Purpose, generator};
+
+/// Batches that wait at most; memory holds so many, the one in use and the one in the making.
+const AHEAD: usize = 2;
+/// Windows per shard of a training step at most.
+pub(super) const SHARD: usize = 32;
+
+/// Where batches come from.
+pub(super) struct Feed<'a> {
+    pub(super) windows: &'a dyn Windows,
+    pub(super) kind: InputKind,
+    pub(super) config: &'a TrainConfig,
+    pub(super) seed: u64,
+}
+
+/// The batches to come, in order.
+pub(super) struct Batches(Receiver<Result<Vec<Batch>, ModelError>>);
+
+impl Batches {
+    /// The windows of the next step, a batch a shard.
+    ///
+    /// # Errors
+    /// Those of [`Windows::gather`].
+    pub(super) fn next(&self) -> Result<Vec<Batch>, ModelError> {
+        self.0.recv().unwrap_or_else(|_| Err(ModelError::Data("the thread that gathers batches has ended".into())))
+    }
+}
+
+impl Feed<'_> {
+    /// Runs `consume` while the batches of `steps` (number and rows of each) are prepared ahead of it.
+    pub(super) fn run<'rows, R>(
+        &self,
+        steps: impl Iterator<Item = (u64, &'rows [usize])> + Send,
+        consume: impl FnOnce(&Batches) -> R,
+    ) -> R {
+        thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(AHEAD);
+            scope.spawn(move || {
+                for (step, rows) in steps {
+                    let prepared = self.prepare(step, rows);
+                    let failed = prepared.is_err();
+                    // A receiver that is gone was interrupted or failed.
+                    if sender.send(prepared).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            consume(&Batches(receiver))
+        })
+    }
+
+    fn prepare(&self, step: u64, rows: &[usize]) -> Result<Vec<Batch>, ModelError> {
+        let shards = even(rows, shards(rows.len())).enumerate();
+        shards
+            .map(|(shard, own)| {
+                let mut batch = Batch::new(self.kind, self.windows.schema().geometry());
+                self.windows.gather(own, &mut batch)?;
+                let position = position(self.config, step, shard);
+                augment(&mut batch, self.config, &mut generator(self.seed, Purpose::Augment, position));
+                Ok(batch)
+            })
+            .collect()
+    }
+}
+
+/// Shards of a batch.
+pub(super) fn shards(rows: usize) -> usize {
+    rows.div_ceil(SHARD)
+}
+
+/// What names all that is random in a shard.
+pub(super) fn position(config: &TrainConfig, step: u64, shard: usize) -> u64 {
+    step * config.batch_size.div_ceil(SHARD) as u64 + shard as u64
+}
+
+/// Cuts a list into `parts` whose lengths differ by one at most. A normalisation by the batch must not meet a last batch
+/// of one window.
+pub(super) fn even(rows: &[usize], parts: usize) -> impl Iterator<Item = &[usize]> {
+    (0..parts).map(move |part| &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use stakeout_core::{CoreError, Schema, batch::check_gather};
+    use stakeout_testkit::data;
+
+    use super::*;
+
+    /// Counts what was gathered, and fails from a step on.
+    struct Counted<'a> {
+        inner: &'a dyn Windows,
+        gathered: AtomicUsize,
+        fails_after: usize,
+    }
+
+    impl Windows for Counted<'_> {
+        fn len(&self) -> usize {
+            self.inner.len()
+        }
+
+        fn schema(&self) -> &Schema {
+            self.inner.schema()
+        }
+
+        fn gather(&self, rows: &[usize], into: &mut Batch) -> Result<(), CoreError> {
+            if self.gathered.fetch_add(1, Ordering::SeqCst) >= self.fails_after {
+                check_gather(0, self.schema(), &[0], into)?;
+            }
+            self.inner.gather(rows, into)
+        }
+    }
+
+    fn run<R>(fails_after: usize, consume: impl FnOnce(&Batches, &Counted<'_>) -> R) -> R {
+        let small = data::small_windows(1, 240, 3, 2, 5);
+        let counted = Counted { inner: &small.windows, gathered: AtomicUsize::new(0), fails_after };
+        let config = TrainConfig { jitter: 0.1, ..TrainConfig::default() };
+        let feed = Feed { windows: &counted, kind: InputKind::Tensor, config: &config, seed: 7 };
+        let rows: Vec<usize> = (0..small.windows.len()).collect();
+        feed.run((0..).zip(even(&rows, 6)), |batches| consume(batches, &counted))
+    }
+
+    #[test]
+    fn batches_come_in_order_and_the_same_each_time() {
+        let all = || run(usize::MAX, |batches, _| (0..6).map(|_| batches.next().unwrap()).collect::<Vec<_>>());
+        let first = all();
+        assert!(first.iter().flatten().all(|batch| batch.rows() > 0 && batch.rows() <= SHARD));
+        let bits = |all: &[Vec<Batch>]| -> Vec<u32> {
+            all.iter().flatten().flat_map(|batch| batch.values.iter().map(|value| value.to_bits())).collect()
+        };
+        assert_eq!(bits(&first), bits(&all()));
+    }
+
+    #[test]
+    fn an_error_arrives_in_its_place_and_ends_the_feed() {
+        run(2, |batches, _| {
+            let mut good = 0;
+            while batches.next().is_ok() {
+                good += 1;
+            }
+            assert!(good <= 2 && batches.next().is_err());
+        });
+    }
+
+    /// A consumer that stops early is not waited for, and little was gathered for nothing.
+    #[test]
+    fn a_consumer_that_stops_ends_the_feed() {
+        run(usize::MAX, |batches, counted| {
+            batches.next().unwrap();
+            assert!(counted.gathered.load(Ordering::SeqCst) <= (2 + AHEAD + 1) * shards(counted.len()));
+        });
+    }
+}
