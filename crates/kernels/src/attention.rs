@@ -16,7 +16,7 @@ use crate::simd::{Level, load, parts, store};
 #[derive(Debug, Clone, Copy)]
 pub struct Shape<'a> {
     /// Own steps of each window; the steps behind them are padding.
-    pub lengths: &'a [usize],
+    pub lengths: &'a [u32],
     /// Steps of a window.
     pub steps: usize,
     /// Numbers of a step, of which each head has its part.
@@ -38,7 +38,7 @@ impl Shape<'_> {
 
     fn check(&self, slices: &[&[f32]], shares: &[f32]) {
         assert!(self.heads > 0 && self.width > 0 && self.width.is_multiple_of(self.heads), "heads share the width");
-        assert!(self.lengths.iter().all(|length| *length <= self.steps), "own steps are steps");
+        assert!(self.lengths.iter().all(|length| *length as usize <= self.steps), "own steps are steps");
         assert!(slices.iter().all(|slice| slice.len() == self.numbers()), "numbers of all steps");
         assert!(shares.len() == self.shares(), "a share for each pair of steps");
     }
@@ -134,11 +134,12 @@ impl Head {
 #[inline(always)]
 fn heads(shape: Shape<'_>, mut each: impl FnMut(Head, std::ops::Range<usize>)) {
     let Shape { lengths, steps, width, heads } = shape;
-    for (window, length) in lengths.iter().enumerate().filter(|(_, length)| **length > 0) {
+    for (window, length) in lengths.iter().map(|length| *length as usize).enumerate().filter(|(_, length)| *length > 0)
+    {
         for head in 0..heads {
             let at = window * steps * width + head * (width / heads);
             let shares = (window * heads + head) * steps * steps;
-            each(Head { at, row: width, steps: *length, width: width / heads }, shares..shares + length * length);
+            each(Head { at, row: width, steps: length, width: width / heads }, shares..shares + length * length);
         }
     }
 }
@@ -146,7 +147,7 @@ fn heads(shape: Shape<'_>, mut each: impl FnMut(Head, std::ops::Range<usize>)) {
 /// Sets the padding steps of all windows to 0.
 fn clear_padding(shape: Shape<'_>, values: &mut [f32]) {
     for (values, length) in values.chunks_exact_mut(shape.steps * shape.width).zip(shape.lengths) {
-        values[length * shape.width..].fill(0.0);
+        values[*length as usize * shape.width..].fill(0.0);
     }
 }
 

@@ -57,13 +57,23 @@ impl Filters {
     /// When `weights` has another length, or a size but that of the rows is 0.
     pub fn new(level: Level, shape: Shape, weights: &[f32]) -> Self {
         let Shape { steps, inputs, filters, kernel, .. } = shape;
-        assert!(inputs > 0 && filters > 0 && weights.len() == kernel * inputs * filters, "{shape:?}");
+        assert!(inputs > 0 && filters > 0, "{shape:?}");
         let plan = Plan::new(steps, kernel);
         let scheme = Scheme::new(plan.points);
-        let mut values = vec![0.0; plan.points * plan.blocks * inputs * filters];
-        let taps = Taps { plan: &plan, scheme: &scheme, size: inputs * filters };
-        level.run(transform::Filters { taps, from: weights, to: &mut values });
-        Self { plan, scheme, shape, values }
+        let mut new = Self { plan, scheme, shape, values: vec![0.0; plan.points * plan.blocks * inputs * filters] };
+        new.set(level, weights);
+        new
+    }
+
+    /// Takes other weights.
+    ///
+    /// # Panics
+    /// When `weights` has another length.
+    pub fn set(&mut self, level: Level, weights: &[f32]) {
+        let Shape { inputs, filters, kernel, .. } = self.shape;
+        assert!(weights.len() == kernel * inputs * filters, "{:?}", self.shape);
+        let taps = Taps { plan: &self.plan, scheme: &self.scheme, size: inputs * filters };
+        level.run(transform::Filters { taps, from: weights, to: &mut self.values });
     }
 
     /// A point's filters of a block: `[inputs, filters]`.

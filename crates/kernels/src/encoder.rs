@@ -141,13 +141,13 @@ pub fn attend_backward(
     }
     let gradient = Gradient { w: ow, b: ob };
     let out = dense(&weights, 8, Then::Nothing);
-    out.backward(level, mixed, dy, dout, linear, gradient, Some((dmixed, Start::Zero)));
+    out.backward(level, mixed, &[], dout, linear, gradient, Some((dmixed, Start::Zero)));
     attention::backward(level, shape, [query, key, value], shares, dmixed, attention, [dquery, dkey, dvalue]);
-    let parts = [(2, query, dquery, qw, qb), (4, key, dkey, kw, kb), (6, value, dvalue, vw, vb)];
-    for (at, y, dy, w, b) in parts {
+    let parts = [(2, dquery, qw, qb), (4, dkey, kw, kb), (6, dvalue, vw, vb)];
+    for (at, dy, w, b) in parts {
         let start = if at == 2 { Start::Zero } else { Start::Held };
         let layer = dense(&weights, at, Then::Nothing);
-        layer.backward(level, &normal.read, y, dy, linear, Gradient { w, b }, Some((&mut *dx, start)));
+        layer.backward(level, &normal.read, &[], dy, linear, Gradient { w, b }, Some((&mut *dx, start)));
     }
     normal.backward(level, weights[0], dx, [scale, shift], dy);
 }
@@ -231,7 +231,7 @@ pub fn feed_backward(
     dinner.resize(seen.inner.len(), 0.0);
     let inner = if masks.is_some() { &seen.masked } else { &seen.inner };
     let out = dense(&weights, 4, Then::Nothing);
-    out.backward(level, inner, dy, dout, linear, Gradient { w: ow, b: ob }, Some((dinner, Start::Zero)));
+    out.backward(level, inner, &[], dout, linear, Gradient { w: ow, b: ob }, Some((dinner, Start::Zero)));
     if let Some(masks) = masks {
         dinner.iter_mut().zip(masks.inner).for_each(|(d, mask)| *d *= mask);
     }

@@ -91,7 +91,7 @@ impl Dense<'_> {
     /// Makes the gradients from that by the outputs.
     ///
     /// # Shapes
-    /// - `x`, `y`: as [`Self::forward`] had and made them
+    /// - `x`, `y`: as [`Self::forward`] had and made them; `y` is not looked at without a rectifier
     /// - `dy`: `[rows, outputs]`; becomes the gradient before the rectifier
     /// - `dx`: `[rows, inputs]`, made where it is asked for: added to with [`Start::Held`]
     ///
@@ -110,8 +110,9 @@ impl Dense<'_> {
     ) {
         let [inputs, outputs] = self.sizes();
         let rows = x.len() / inputs;
-        assert!(x.len() == rows * inputs && y.len() == rows * outputs && dy.len() == y.len(), "whole rows");
+        assert!(x.len() == rows * inputs && dy.len() == rows * outputs, "whole rows");
         if self.then == Then::Rectify {
+            assert!(y.len() == dy.len(), "a gradient for each output");
             level.run(Passed { y, dy });
         }
         let Gradient { w: dw, b: db } = gradient;

@@ -64,17 +64,17 @@ pub(crate) fn attention(shape: crate::attention::Shape<'_>, query: &[f64], key: 
     let crate::attention::Shape { lengths, steps, width, heads } = shape;
     let part = width / heads;
     let mut mixed = vec![0.0; query.len()];
-    for (window, own) in lengths.iter().enumerate() {
+    for (window, own) in lengths.iter().map(|own| *own as usize).enumerate() {
         for head in 0..heads {
             let at = |step: usize, i: usize| (window * steps + step) * width + head * part + i;
-            for step in 0..*own {
+            for step in 0..own {
                 let score = |other: usize| {
                     (0..part).map(|i| query[at(step, i)] * key[at(other, i)]).sum::<f64>() / (part as f64).sqrt()
                 };
-                let shares: Vec<f64> = (0..*own).map(|other| score(other).exp()).collect();
+                let shares: Vec<f64> = (0..own).map(|other| score(other).exp()).collect();
                 let sum: f64 = shares.iter().sum();
                 for i in 0..part {
-                    mixed[at(step, i)] = (0..*own).map(|other| shares[other] / sum * value[at(other, i)]).sum();
+                    mixed[at(step, i)] = (0..own).map(|other| shares[other] / sum * value[at(other, i)]).sum();
                 }
             }
         }

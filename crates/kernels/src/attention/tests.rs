@@ -29,8 +29,8 @@ fn check(shape: Shape<'_>) {
 #[test]
 fn values_and_gradients_follow_the_formula() {
     for (steps, width, heads) in [(1, 1, 1), (1, 6, 3), (4, 10, 2), (5, 16, 1), (3, 34, 2), (18, 4, 4)] {
-        check(Shape { lengths: &[steps], steps, width, heads });
-        check(Shape { lengths: &[steps, 0, steps / 2, 1], steps, width, heads });
+        check(Shape { lengths: &[steps as u32], steps, width, heads });
+        check(Shape { lengths: &[steps as u32, 0, steps as u32 / 2, 1], steps, width, heads });
     }
     check(Shape { lengths: &[], steps: 3, width: 4, heads: 2 });
 }
@@ -48,7 +48,7 @@ fn large_scores_do_not_overflow() {
 
 #[test]
 fn a_window_does_not_see_the_others() {
-    fn shape(lengths: &[usize]) -> Shape<'_> {
+    fn shape(lengths: &[u32]) -> Shape<'_> {
         Shape { lengths, steps: 7, width: 24, heads: 3 }
     }
     let len = 7 * 24;

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use burn::tensor::{Tensor, TensorData};
 use serde_json::{Value, json};
 use stakeout_core::{
     BaseModel, Batch, Device, Estimator, FitContext, Geometry, InputKind, Labelled, LoadContext, ModelError, Scratch,
     Silent,
 };
 
-use super::Pass;
 use super::estimator::{NetConfig, NetEstimator, entry};
 use super::input::Input;
 use super::rng::{Purpose, generator};
 use super::toy::{self, Toy, signed};
 use super::train::cross_entropy;
 use super::weights::{self, Tensors, WeightSpec};
+use super::{Pass, ops, rng};
 
 /// Weights by name, in double precision.
 pub(crate) struct Named(BTreeMap<String, (Vec<usize>, Vec<f64>)>);
@@ -140,6 +141,62 @@ pub(crate) fn follows_its_twin<C: NetConfig>(settings: &Value, twin: Twin<C>) {
                 };
                 let expected = (at(1e-6) - at(-1e-6)) / 2e-6;
                 assert!((f64::from(*got) - expected).abs() < 5e-5, "weight {i}: {got} and {expected}");
+            }
+        }
+    }
+}
+
+/// A net as one operation on the default device gives what the library's own operations give on the reference device:
+/// logits, representation, what is observed, and the gradient by every weight, dropouts included.
+pub(crate) fn fused_follows_the_library<C: NetConfig>(settings: &Value) {
+    let config = NetEstimator::<C>::from_config(settings).unwrap().config;
+    for (case, (rows, steps, channels)) in
+        (0..).zip([(1, 1, 1), (3, 1, 2), (1, 7, 16), (9, 5, 19), (5, 20, 46), (2, 3, 101)])
+    {
+        let geometry = Geometry { channels, steps, features: channels, classes: 3 };
+        let net = config.net(geometry);
+        let specs = net.weights();
+        let mut rng = generator(case, Purpose::Weights, 0);
+        let mut values = weights::draw(&specs, &mut rng);
+        values.iter_mut().for_each(|value| *value += 0.1 * signed(&mut rng));
+        let mut batch = Batch::new(C::INPUT, geometry);
+        let mut draw = || if rng::unit(&mut rng) < 0.1 { f32::NAN } else { 2.0 * signed(&mut rng) };
+        batch.values = (0..rows * batch.row_len()).map(|_| draw()).collect();
+        batch.lengths = (0..rows).map(|row| ((steps + 2 * row) % (steps + 1)) as u32).collect();
+        for training in [false, true] {
+            let run = |device: Device| {
+                let device = super::device(device);
+                let input = Input::new(batch.clone(), &device).unwrap();
+                let mut tensors = Tensors::new(&specs, &values, &device);
+                let mut pass = Pass::Infer;
+                if training {
+                    tensors = tensors.with_gradients();
+                    pass = Pass::training(generator(case, Purpose::Dropout, 0));
+                    assert_eq!(ops::whole::runs(&tensors, &input, &pass), device == super::device(Device::Flex));
+                }
+                let output = net.forward(&tensors, &input, &mut pass);
+                let mut all = vec![("hidden".to_owned(), weights::read(output.hidden).unwrap())];
+                all.push(("logits".to_owned(), weights::read(output.logits.clone()).unwrap()));
+                if let Pass::Train { observed, .. } = pass {
+                    all.extend(observed.into_iter().map(|(name, tensor)| (name, weights::read(tensor).unwrap())));
+                    let by: Vec<f32> = (0..rows * 3).map(|i| (i as f32).sin()).collect();
+                    let by = Tensor::<2>::from_data(TensorData::new(by, [rows, 3]), &output.logits.device());
+                    let mut rest = &tensors.gradient(&(output.logits * by).sum()).unwrap()[..];
+                    for spec in &specs {
+                        let (own, others) = rest.split_at(spec.len());
+                        all.push((format!("gradient by {}", spec.name), own.to_vec()));
+                        rest = others;
+                    }
+                }
+                all
+            };
+            for ((name, fused), (reference_name, reference)) in run(Device::Flex).iter().zip(run(Device::Ndarray)) {
+                assert_eq!((name, fused.len()), (&reference_name, reference.len()));
+                let size = reference.iter().fold(1.0f32, |size, x| size.max(x.abs()));
+                for (at, (a, b)) in fused.iter().zip(&reference).enumerate() {
+                    let what = format!("{name}[{at}] of {rows} x {steps} x {channels}, training: {training}");
+                    assert!((a - b).abs() <= 2e-5 * size, "{what}: {a} and {b}");
+                }
             }
         }
     }

@@ -1,7 +1,10 @@
 //! `cnn`: a fully convolutional net over the steps of a window (Wang, Yan and Oates 2017): blocks of convolution, batch
 //! normalisation and rectifier, then the mean over the window's own steps.
 
+mod fused;
 mod graph;
+
+use std::sync::Arc;
 
 use burn::tensor::activation::relu;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -16,6 +19,7 @@ use super::estimator::NetConfig;
 use super::export::{GraphInput, NamedWeights};
 use super::input::{self, Input};
 use super::norm::{batch_norm, batch_norm_weights};
+use super::ops::whole::{self, Pool};
 use super::weights::{Init, Tensors, WeightSpec};
 use super::{Net, Output, Pass, RECTIFIED, dense, dense_weights};
 
@@ -65,7 +69,7 @@ dropout = 0.1            # share dropped before the classifier, while training
 
     fn net(&self, geometry: Geometry) -> Box<dyn Net> {
         let inputs = input::width(Self::INPUT, geometry);
-        Box::new(CnnNet { config: self.clone(), inputs, classes: geometry.classes })
+        Box::new(CnnNet::new(self.clone(), inputs, geometry.classes))
     }
 }
 
@@ -73,15 +77,27 @@ struct CnnNet {
     config: CnnConfig,
     inputs: usize,
     classes: usize,
+    fused: Arc<fused::Fused>,
+    tapes: Pool<fused::Tape>,
 }
 
 impl CnnNet {
+    fn new(config: CnnConfig, inputs: usize, classes: usize) -> Self {
+        let blocks = blocks(&config, inputs).map(|(inputs, filters, kernel)| [inputs, filters, kernel]).collect();
+        let fused = fused::Fused { blocks, classes, dropout: config.dropout as f32 };
+        Self { config, inputs, classes, fused: Arc::new(fused), tapes: Pool::default() }
+    }
+
     /// Inputs, filters and kernel of each block.
     fn blocks(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let CnnConfig { filters, kernels, .. } = &self.config;
-        let inputs = std::iter::once(&self.inputs).chain(filters);
-        inputs.zip(filters).zip(kernels).map(|((inputs, filters), kernel)| (*inputs, *filters, *kernel))
+        blocks(&self.config, self.inputs)
     }
+}
+
+fn blocks(config: &CnnConfig, inputs: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let CnnConfig { filters, kernels, .. } = config;
+    let inputs = std::iter::once(inputs).chain(filters.iter().copied());
+    inputs.zip(filters).zip(kernels).map(|((inputs, filters), kernel)| (inputs, *filters, *kernel))
 }
 
 impl Net for CnnNet {
@@ -99,6 +115,9 @@ impl Net for CnnNet {
     }
 
     fn forward(&self, weights: &Tensors, input: &Input, pass: &mut Pass) -> Output {
+        if whole::runs(weights, input, pass) {
+            return whole::run(&self.fused, &self.tapes, weights, input, pass);
+        }
         let [batch, steps, _] = input.values.dims();
         // each own step of the batch weighs the same in the statistics
         let own = input.own.clone().reshape([1, batch * steps]);

@@ -1,5 +1,9 @@
 //! `mlp`: dense layers over a window's summary and what of it was missing.
 
+mod fused;
+
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use stakeout_core::{Geometry, InputKind, ModelError};
 
@@ -12,6 +16,7 @@ use super::config::train_defaults;
 use super::estimator::NetConfig;
 use super::export::{self, GraphInput, NamedWeights};
 use super::input::{self, Input};
+use super::ops::whole::{self, Pool};
 use super::weights::{Tensors, WeightSpec};
 use super::{Net, Output, Pass, RECTIFIED, dense, dense_weights};
 
@@ -53,7 +58,7 @@ dropout = 0.2            # share dropped after every hidden layer, while trainin
 
     fn net(&self, geometry: Geometry) -> Box<dyn Net> {
         let inputs = input::width(Self::INPUT, geometry);
-        Box::new(MlpNet { config: self.clone(), inputs, classes: geometry.classes })
+        Box::new(MlpNet::new(self.clone(), inputs, geometry.classes))
     }
 }
 
@@ -61,6 +66,16 @@ struct MlpNet {
     config: MlpConfig,
     inputs: usize,
     classes: usize,
+    fused: Arc<fused::Fused>,
+    tapes: Pool<fused::Tape>,
+}
+
+impl MlpNet {
+    fn new(config: MlpConfig, inputs: usize, classes: usize) -> Self {
+        let MlpConfig { hidden, layers, dropout } = config;
+        let fused = fused::Fused { inputs, hidden, layers, classes, dropout: dropout as f32 };
+        Self { config, inputs, classes, fused: Arc::new(fused), tapes: Pool::default() }
+    }
 }
 
 impl Net for MlpNet {
@@ -76,6 +91,9 @@ impl Net for MlpNet {
     }
 
     fn forward(&self, weights: &Tensors, input: &Input, pass: &mut Pass) -> Output {
+        if whole::runs(weights, input, pass) {
+            return whole::run(&self.fused, &self.tapes, weights, input, pass);
+        }
         let mut x = input.values.clone().squeeze_dim::<2>(1);
         let mut hidden = x.clone();
         for layer in 0..self.config.layers {

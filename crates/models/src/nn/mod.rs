@@ -113,16 +113,24 @@ impl Pass {
     /// Dropout (Srivastava et al. 2014): while training, each activation is dropped with probability `share`, and the
     /// others scaled so that a trained net needs no correction.
     pub(crate) fn dropout<const D: usize>(&mut self, x: Tensor<D>, share: f32) -> Tensor<D> {
-        match self {
-            Self::Train { rng, .. } if share > 0.0 => {
-                let shape = x.dims();
-                let kept = 1.0 / (1.0 - share);
-                let mask: Vec<f32> =
-                    (0..shape.iter().product()).map(|_| if rng::unit(rng) < share { 0.0 } else { kept }).collect();
+        let shape = x.dims();
+        match self.mask(shape.iter().product(), share) {
+            Some(mask) => {
                 let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device());
                 x * mask
             }
-            _ => x,
+            None => x,
+        }
+    }
+
+    /// The factors of a dropout of so many activations; `None` where none is dropped.
+    pub(crate) fn mask(&mut self, len: usize, share: f32) -> Option<Vec<f32>> {
+        match self {
+            Self::Train { rng, .. } if share > 0.0 => {
+                let kept = 1.0 / (1.0 - share);
+                Some((0..len).map(|_| if rng::unit(rng) < share { 0.0 } else { kept }).collect())
+            }
+            _ => None,
         }
     }
 }

@@ -10,9 +10,9 @@ use super::export::NamedWeights;
 use super::weights::{Init, Tensors, WeightSpec};
 
 /// Added to a variance before its root: a channel that hardly moves must not be blown up.
-const EPSILON: f64 = 1e-3;
+pub(super) const EPSILON: f64 = 1e-3;
 /// The same of a layer normalisation.
-const LAYER_EPSILON: f64 = 1e-5;
+const LAYER_EPSILON: f64 = stakeout_kernels::encoder::EPSILON as f64;
 
 /// The weights of a batch normalisation: scale, shift, and the running mean and variance, which training observes.
 pub(crate) fn batch_norm_weights(name: &str, width: usize) -> [WeightSpec; 4] {

@@ -1,7 +1,10 @@
 //! `transformer`: an encoder over the steps of a window (Vaswani et al. 2017), normalised before each part (Xiong et al.
 //! 2020), then the mean over the window's own steps.
 
+mod fused;
 mod graph;
+
+use std::sync::Arc;
 
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Tensor, TensorData};
@@ -16,6 +19,7 @@ use super::estimator::NetConfig;
 use super::export::{GraphInput, NamedWeights};
 use super::input::{self, Input};
 use super::norm::{layer_norm, layer_norm_weights};
+use super::ops::whole::{self, Pool};
 use super::weights::{Tensors, WeightSpec};
 use super::{Net, Output, Pass, RECTIFIED, dense, dense_weights};
 
@@ -73,7 +77,7 @@ dropout = 0.1            # share dropped after each part and before the classifi
 
     fn net(&self, geometry: Geometry) -> Box<dyn Net> {
         let inputs = input::width(Self::INPUT, geometry);
-        Box::new(TransformerNet { config: self.clone(), inputs, classes: geometry.classes })
+        Box::new(TransformerNet::new(self.clone(), inputs, geometry))
     }
 }
 
@@ -81,6 +85,17 @@ struct TransformerNet {
     config: TransformerConfig,
     inputs: usize,
     classes: usize,
+    fused: Arc<fused::Fused>,
+    tapes: Pool<fused::Tape>,
+}
+
+impl TransformerNet {
+    fn new(config: TransformerConfig, inputs: usize, geometry: Geometry) -> Self {
+        let TransformerConfig { width, heads, layers, feed_forward, dropout } = config;
+        let (classes, dropout, positions) = (geometry.classes, dropout as f32, positions(geometry.steps, width));
+        let fused = fused::Fused { inputs, width, heads, layers, feed_forward, classes, dropout, positions };
+        Self { config, inputs, classes, fused: Arc::new(fused), tapes: Pool::default() }
+    }
 }
 
 impl Net for TransformerNet {
@@ -103,6 +118,9 @@ impl Net for TransformerNet {
     }
 
     fn forward(&self, weights: &Tensors, input: &Input, pass: &mut Pass) -> Output {
+        if whole::runs(weights, input, pass) {
+            return whole::run(&self.fused, &self.tapes, weights, input, pass);
+        }
         let [batch, steps, inputs] = input.values.dims();
         let (width, dropout) = (self.config.width, self.config.dropout as f32);
         let embedded = dense(weights, "embed", input.values.clone().reshape([batch * steps, inputs]));

@@ -3,6 +3,9 @@
 //! The optimiser, the global gradient norm and the stored bytes see one flat slice; tensors are made from it for each
 //! step (some hundred kilobytes, a small part of a step), so that nothing that decides the result lives in a library.
 
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use stakeout_core::ModelError;
@@ -154,25 +157,32 @@ pub(crate) fn finite(reader: &mut Reader<'_>, count: usize) -> Result<Vec<f32>, 
     }
 }
 
-/// Weights as tensors on a device.
+/// Weights as tensors on a device: each by its name, or all of them as one. What is not asked for is not made.
 pub(crate) struct Tensors {
-    leaves: Vec<(String, Vec<usize>, Tensor<1>)>,
+    /// Name, shape and place of each.
+    specs: Arc<[(String, Vec<usize>, Range<usize>)]>,
+    all: Tensor<1>,
+    is_tracked: bool,
+    /// All of them, as they are differentiated.
+    whole: OnceLock<Tensor<1>>,
+    leaves: Vec<OnceLock<Tensor<1>>>,
 }
 
 impl Tensors {
     /// Weights that only compute.
     pub(crate) fn new(specs: &[WeightSpec], values: &[f32], device: &Device) -> Self {
-        let mut rest = values;
-        let leaves = specs.iter().map(|spec| {
-            let (own, others) = rest.split_at(spec.len());
-            rest = others;
-            let tensor = Tensor::from_data(TensorData::new(own.to_vec(), [own.len()]), device);
-            (spec.name.clone(), spec.shape.clone(), tensor)
+        let mut at = 0;
+        let specs = specs.iter().map(|spec| {
+            let place = at..at + spec.len();
+            at = place.end;
+            (spec.name.clone(), spec.shape.clone(), place)
         });
-        Self { leaves: leaves.collect() }
+        let specs: Arc<[_]> = specs.collect();
+        let all = Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device);
+        Self { leaves: vec![OnceLock::new(); specs.len()], specs, all, is_tracked: false, whole: OnceLock::new() }
     }
 
-    /// Weights whose gradients are asked for afterwards; `device` must differentiate.
+    /// Weights whose gradients are asked for afterwards.
     #[cfg(test)]
     pub(crate) fn tracked(specs: &[WeightSpec], values: &[f32], device: &Device) -> Self {
         Self::new(specs, values, device).with_gradients()
@@ -181,10 +191,22 @@ impl Tensors {
     /// The same weights at the root of a graph of its own, whose gradients are asked for afterwards. The numbers are shared,
     /// not copied.
     pub(crate) fn with_gradients(&self) -> Self {
-        let leaf = |(name, shape, tensor): &(String, Vec<usize>, Tensor<1>)| {
-            (name.clone(), shape.clone(), tensor.clone().autodiff().require_grad())
-        };
-        Self { leaves: self.leaves.iter().map(leaf).collect() }
+        Self {
+            specs: self.specs.clone(),
+            all: self.all.clone(),
+            is_tracked: true,
+            whole: OnceLock::new(),
+            leaves: vec![OnceLock::new(); self.specs.len()],
+        }
+    }
+
+    /// Whether gradients are asked for afterwards.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.is_tracked
+    }
+
+    fn leaf(&self, values: Tensor<1>) -> Tensor<1> {
+        if self.is_tracked { values.autodiff().require_grad() } else { values }
     }
 
     /// The weight of a name, in its shape.
@@ -192,19 +214,29 @@ impl Tensors {
     /// # Panics
     /// When the net did not list it, or with another rank.
     pub(crate) fn get<const D: usize>(&self, name: &str) -> Tensor<D> {
-        let (_, shape, tensor) = self.leaves.iter().find(|leaf| leaf.0 == name).expect("a listed weight");
+        let at = self.specs.iter().position(|spec| spec.0 == name).expect("a listed weight");
+        let (_, shape, place) = &self.specs[at];
         let shape: [usize; D] = shape.as_slice().try_into().expect("the rank of the weight");
-        tensor.clone().reshape(shape)
+        let leaf = || self.leaf(self.all.clone().narrow(0, place.start, place.len()));
+        self.leaves[at].get_or_init(leaf).clone().reshape(shape)
+    }
+
+    /// All weights, in order.
+    pub(crate) fn whole(&self) -> Tensor<1> {
+        self.whole.get_or_init(|| self.leaf(self.all.clone())).clone()
     }
 
     /// The gradient of `loss` by every weight, flat and in order; zero where a weight takes no part.
     pub(crate) fn gradient(&self, loss: &Tensor<1>) -> Result<Vec<f32>, ModelError> {
         let mut gradients = loss.backward();
-        let mut flat = Vec::with_capacity(self.leaves.iter().map(|leaf| leaf.2.dims()[0]).sum());
-        for (_, _, tensor) in &self.leaves {
-            match tensor.grad_remove(&mut gradients) {
-                Some(gradient) => flat.extend(read(gradient)?),
-                None => flat.resize(flat.len() + tensor.dims()[0], 0.0),
+        let whole = self.whole.get().and_then(|whole| whole.grad_remove(&mut gradients));
+        let mut flat = match whole {
+            Some(gradient) => read(gradient)?,
+            None => vec![0.0; self.all.dims()[0]],
+        };
+        for (leaf, (_, _, place)) in self.leaves.iter().zip(self.specs.iter()) {
+            if let Some(gradient) = leaf.get().and_then(|leaf| leaf.grad_remove(&mut gradients)) {
+                flat[place.clone()].iter_mut().zip(read(gradient)?).for_each(|(sum, g)| *sum += g);
             }
         }
         Ok(flat)

@@ -51,6 +51,12 @@ fn logits_and_gradients_follow_the_formulas() {
 }
 
 #[test]
+fn one_operation_gives_what_the_library_gives() {
+    checks::fused_follows_the_library::<CnnConfig>(&json!({"filters": [5, 17], "kernels": [5, 4], "dropout": 0.3}));
+    checks::fused_follows_the_library::<CnnConfig>(&json!({"filters": [3, 4, 5], "kernels": [8, 1, 3]}));
+}
+
+#[test]
 fn it_keeps_its_promises() {
     let settings = json!({"filters": [6, 8], "kernels": [4, 3]});
     checks::keeps_its_promises::<CnnConfig>(&settings, &json!({"filters": [6, 9], "kernels": [4, 3]}));

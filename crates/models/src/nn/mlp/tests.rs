@@ -22,6 +22,12 @@ fn logits_and_gradients_follow_the_formulas() {
 }
 
 #[test]
+fn one_operation_gives_what_the_library_gives() {
+    checks::fused_follows_the_library::<MlpConfig>(&json!({"hidden": 17, "layers": 3, "dropout": 0.3}));
+    checks::fused_follows_the_library::<MlpConfig>(&json!({"hidden": 4, "layers": 1, "dropout": 0.0}));
+}
+
+#[test]
 fn it_keeps_its_promises() {
     checks::keeps_its_promises::<MlpConfig>(&json!({"hidden": 8}), &json!({"hidden": 9}));
 }

@@ -72,6 +72,16 @@ fn logits_and_gradients_follow_the_formulas() {
 }
 
 #[test]
+fn one_operation_gives_what_the_library_gives() {
+    checks::fused_follows_the_library::<TransformerConfig>(
+        &json!({"width": 18, "heads": 3, "layers": 2, "feed_forward": 11, "dropout": 0.3}),
+    );
+    checks::fused_follows_the_library::<TransformerConfig>(
+        &json!({"width": 16, "heads": 1, "layers": 1, "feed_forward": 32, "dropout": 0.0}),
+    );
+}
+
+#[test]
 fn it_keeps_its_promises() {
     let settings = json!({"width": 8, "heads": 2, "layers": 1, "feed_forward": 8});
     let other = json!({"width": 10, "heads": 2, "layers": 1, "feed_forward": 8});
