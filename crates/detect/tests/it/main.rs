@@ -1,3 +1,4 @@
 //! Detectors from outside: files, processes, figures.
 
+mod baseline;
 mod reliability;
