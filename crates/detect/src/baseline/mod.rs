@@ -36,6 +36,8 @@ mod score;
 mod settings;
 mod shape;
 mod shrunk;
+#[cfg(feature = "tables")]
+mod table;
 mod tail;
 
 pub use file::{Baselines, MAX_BYTES, Origin, VERSION};
@@ -45,6 +47,8 @@ pub use rows::{Number, Rows};
 pub use score::{Score, Skipped};
 pub use settings::{Method, Settings, ThresholdFrom};
 pub use shape::Scratch;
+#[cfg(feature = "tables")]
+pub use table::{HostVectors, TableSpec, Vectors, read_table};
 
 /// Below so many vectors a baseline says nothing.
 pub const MIN_BASELINE_SAMPLES: usize = 30;
