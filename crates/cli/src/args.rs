@@ -1,8 +1,12 @@
 //! The command line: every command, option and example.
 
+mod baseline;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use baseline::{Baseline, BaselineScore, BaselineTrain, TableOptions};
 
 /// Turn host telemetry into malware-behaviour detectors, and say honestly whether they work on a machine, a sample or a
 /// month that they have never seen.
@@ -65,6 +69,9 @@ pub(crate) enum Command {
     Export(Export),
     Calibrate(Calibrate),
     Gate(Gate),
+    /// Learn what is normal for each host, and score how far vectors lie from it
+    #[command(subcommand)]
+    Baseline(Baseline),
     Completions(Completions),
 }
 

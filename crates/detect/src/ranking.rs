@@ -42,12 +42,7 @@ pub fn best_f1(scores: &[f64], outlier: &[bool]) -> Option<(f64, f64)> {
 }
 
 /// Hands each run of equal scores to `take`, as the numbers of outliers and of normal vectors in it; returns the totals.
-fn each_tie(
-    scores: &[f64],
-    outlier: &[bool],
-    descending: bool,
-    mut take: impl FnMut(f64, f64),
-) -> Option<(f64, f64)> {
+fn each_tie(scores: &[f64], outlier: &[bool], descending: bool, mut take: impl FnMut(f64, f64)) -> Option<(f64, f64)> {
     if scores.len() != outlier.len() || scores.iter().any(|score| score.is_nan()) {
         return None;
     }

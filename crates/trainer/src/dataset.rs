@@ -14,6 +14,7 @@ use stakeout_features::{Cut, CutScratch, FeatureError, Inputs, StoredWriter};
 use stakeout_telemetry::{Calibration, Corpus, Examined, Keep, Store, Verdict, WindowKeys};
 
 use crate::cache::{self, Contents, HeldWindows, Locked, Staged, WindowCache};
+use crate::summaries::calibration_stretch;
 use crate::{Experiment, Progress, TrainError};
 
 /// Episodes that are read at a time: enough for all threads, few enough for any memory.
@@ -569,16 +570,7 @@ impl<'a> Builder<'a> {
     fn add(&mut self, swept: Swept) -> Result<(), TrainError> {
         self.account.add(&swept);
         let Some((info, cut, onset_ns)) = swept.cut else { return Ok(()) };
-        // The stretch is [start, end): windows inside it are calibration, windows across an end are in nothing.
-        let stretch = match self.calibration {
-            Calibration::None => None,
-            Calibration::Declared => info.calibration.then_some((i64::MIN, i64::MAX)),
-            Calibration::First { ns } => {
-                // Episodes come in the order of their ids, which begin with their start time.
-                let start = *self.host_start.entry(info.host.clone()).or_insert(info.span.0);
-                Some((start, start.saturating_add(ns)))
-            }
-        };
+        let stretch = calibration_stretch(self.calibration, &mut self.host_start, &info);
         let mut episode = None;
         for window in 0..cut.t0_ns.len() {
             let t0_ns = cut.t0_ns[window];

@@ -32,6 +32,7 @@ pub mod observe;
 pub mod run;
 pub mod rundir;
 pub mod score;
+pub mod summaries;
 pub mod tune;
 
 pub use audit::{Audit, Latency, MadeAgain};

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod account;
+mod baseline;
 mod calibrate;
 mod channels;
 mod completions;
@@ -24,7 +25,7 @@ mod tune;
 mod validate;
 mod what;
 
-use crate::args::{Command, Import};
+use crate::args::{Baseline, Command, Import};
 use crate::{Context, Exit};
 
 /// Runs a command.
@@ -45,6 +46,8 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Export(args) => export::run(&args, context),
         Command::Calibrate(args) => calibrate::run(&args, context),
         Command::Gate(args) => gate::run(&args, context),
+        Command::Baseline(Baseline::Train(args)) => baseline::train(&args, context),
+        Command::Baseline(Baseline::Score(args)) => baseline::score(&args, context),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -20,7 +20,12 @@ fn help_of_every_command_has_an_example() {
         "gate",
         "completions",
     ];
-    for words in commands.iter().map(|c| vec![*c]).chain([vec!["import", "table"], vec!["import", "xgboost"]]) {
+    for words in commands.iter().map(|c| vec![*c]).chain([
+        vec!["import", "table"],
+        vec!["import", "xgboost"],
+        vec!["baseline", "train"],
+        vec!["baseline", "score"],
+    ]) {
         let help = stakeout(words.iter().copied().chain(["--help"]));
         assert!(help.status.success());
         assert!(stdout(&help).contains("Example"), "{words:?}");

@@ -1,6 +1,7 @@
 //! The binary end to end: real processes, real files.
 
 mod bad_input;
+mod baseline;
 mod calibrate;
 mod calibration;
 mod commands;

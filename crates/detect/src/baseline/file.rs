@@ -25,7 +25,10 @@ const ALL: &str = "*";
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Origin {
     /// Rows of a table; the columns are the dimensions.
-    Table,
+    Table {
+        /// The column that names the host.
+        host: Option<String>,
+    },
     /// Summaries of the windows of a store.
     Store {
         /// What the windows hold.
@@ -110,8 +113,11 @@ impl Baselines {
     /// [`DetectError::Io`]; the old file is untouched then. [`DetectError::TooLarge`] for what could not be read again.
     pub fn save(&self, path: &Path) -> Result<(), DetectError> {
         let name = path.display().to_string();
-        let bytes = serde_json::to_vec(self)
-            .map_err(|error| DetectError::Parse { path: name.clone(), line: None, why: error.to_string() })?;
+        let bytes = serde_json::to_vec(self).map_err(|error| DetectError::Parse {
+            path: name.clone(),
+            line: None,
+            why: error.to_string(),
+        })?;
         if bytes.len() as u64 > MAX_BYTES {
             return Err(DetectError::TooLarge { path: name, size: bytes.len() as u64, cap: MAX_BYTES });
         }

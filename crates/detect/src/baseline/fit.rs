@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::parametric::{self, Parametric, Spread};
+use super::parametric::{self, Observed, Parametric};
 use super::rows::{Number, Rows};
 use super::score::{Score, Skipped};
 use super::settings::{Method, Settings, ThresholdFrom};
@@ -173,23 +173,20 @@ impl Baseline {
         let held_out = scores.len();
         let lengths = vec![held_out];
         let (scores, _, left_out) = without_clump(scores, lengths, settings.contamination());
-        let squares: Vec<f64> = scores.iter().map(|z| z * z).collect();
         let (method, d) = (settings.method, scorer.used);
         let effective = |n: f64| moments::weights(n as usize, settings.half_life).map(|w| moments::effective(&w));
         let whole = effective(n as f64)?;
         // A half knows less than the whole: what theory says of the difference is taken off again.
-        let (at_half, at_whole) = (
-            parametric::theory(method, effective(parts.iter().sum::<f64>() / 2.0)?, d),
-            parametric::theory(method, whole, d),
-        );
-        let observed = parametric::observed(&squares).map(|observed| Spread {
-            mean: observed.mean * at_whole.mean / at_half.mean,
-            variation: observed.variation * at_whole.variation / at_half.variation,
+        let at_half = parametric::theory(method, effective(parts.iter().sum::<f64>() / 2.0)?, d);
+        let at_whole = parametric::theory(method, whole, d);
+        let observed = parametric::observed(scores.iter().map(|z| z * z).collect()).map(|observed| Observed {
+            median: observed.median * at_whole.mean / at_half.mean,
+            ratio: observed.ratio.powf((at_whole.variation / at_half.variation).sqrt()),
+            ..observed
         });
         let distribution = Parametric::new(method, whole, d, observed);
         let threshold = distribution.threshold(settings.budget);
-        let calibration =
-            Calibration::Parametric { distribution, refused, block_length, vectors: held_out, left_out };
+        let calibration = Calibration::Parametric { distribution, refused, block_length, vectors: held_out, left_out };
         Ok(Self { n, ready: Some(Ready { shape, scorer, calibration, budget: settings.budget, threshold }) })
     }
 

@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn both_give_the_moments_of_a_normal_column() {
-        let values: Vec<f64> = (0..4000).map(|i| 5.0 + 2.0 * standard().inverse_cdf((f64::from(i) + 0.5) / 4000.0)).collect();
+        let values: Vec<f64> =
+            (0..4000).map(|i| 5.0 + 2.0 * standard().inverse_cdf((f64::from(i) + 0.5) / 4000.0)).collect();
         for estimate in [median_mad, trimmed] {
             let (centre, variance) = estimate(&even(&values)).unwrap();
             assert!((centre - 5.0).abs() < 1e-6 && (variance - 4.0).abs() < 0.02, "{centre} {variance}");

@@ -6,6 +6,9 @@ use statrs::function::gamma::gamma_ur;
 
 use super::Method;
 
+/// Held-out scores that spread wider than this many independent dimensions are taken to spread like so many.
+const LEAST_FREEDOM: f64 = 0.2;
+
 /// From so many denominator degrees of freedom on F is χ² / freedom, to four digits.
 const AS_CHI: f64 = 10_000.0;
 
@@ -18,8 +21,9 @@ const AS_CHI: f64 = 10_000.0;
 /// knows as much as a sample of 0.37 n (Rousseeuw and Croux 1993, table 1), one trimmed by 10 % at each end as one of
 /// 0.64 n; their centres as one of 2/π n and 0.92 n.
 ///
-/// Real dimensions depend on each other and have heavier tails: mean and spread are raised to those of scores that were
-/// held out, which makes `g` the number of independent dimensions that would spread as much (Box 1954, theorem 3.1).
+/// Real dimensions depend on each other and have heavier tails: `g` becomes the number of independent dimensions that
+/// would spread as much (as in Box 1954, theorem 3.1), and the scale moves, until median and upper quantile are those of
+/// scores that were held out. Quantiles, not moments: one freak among thousands would else decide both.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Parametric {
@@ -33,6 +37,15 @@ pub(super) struct Parametric {
 pub(super) struct Spread {
     pub(super) mean: f64,
     pub(super) variation: f64,
+}
+
+/// What held-out scores say of z².
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Observed {
+    pub(super) median: f64,
+    /// The quantile at `level`, as a multiple of the median.
+    pub(super) ratio: f64,
+    pub(super) level: f64,
 }
 
 /// Effective sample sizes of scale and centre, and from them ν.
@@ -52,31 +65,50 @@ pub(super) fn theory(method: Method, n: f64, d: usize) -> Spread {
     Spread { mean: (1.0 + 1.0 / centre) * v / (v - 2.0), variation: 2.0 * (v - 1.0) / (v - 4.0) / d.max(1) as f64 }
 }
 
-/// Of scores that were held out; `None` below two.
-pub(super) fn observed(squares: &[f64]) -> Option<Spread> {
+/// Of scores that were held out; the upper quantile has ten of them above it, and lies between 90 % and 99 %. `None` below
+/// ten scores, or where half of them are 0.
+pub(super) fn observed(mut squares: Vec<f64>) -> Option<Observed> {
+    if squares.len() < 10 {
+        return None;
+    }
+    squares.sort_by(f64::total_cmp);
     let n = squares.len() as f64;
-    let mean = squares.iter().sum::<f64>() / n;
-    let variance = squares.iter().map(|square| (square - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let spread = Spread { mean, variation: variance / (mean * mean) };
-    (squares.len() > 1 && spread.mean > 0.0 && spread.variation.is_finite()).then_some(spread)
+    let level = (1.0 - 10.0 / n).clamp(0.9, 0.99);
+    let median = squares[squares.len() / 2];
+    let ratio = squares[(level * n) as usize] / median;
+    (median > 0.0 && ratio.is_finite()).then_some(Observed { median, ratio, level })
 }
 
 impl Parametric {
-    /// With the larger of each of the given moments.
-    pub(super) fn new(method: Method, n: f64, d: usize, observed: Option<Spread>) -> Self {
+    /// By theory; with held-out scores, not narrower and not nearer than they are.
+    pub(super) fn new(method: Method, n: f64, d: usize, observed: Option<Observed>) -> Self {
         let theory = theory(method, n, d);
-        let (mut mean, mut variation) = (theory.mean, theory.variation);
-        if let Some(observed) = observed {
-            // A shrunk covariance has no simple theory: what was held out says where its distances lie.
-            mean = if method == Method::Shrunk { observed.mean } else { mean.max(observed.mean) };
-            variation = variation.max(observed.variation);
-        }
         let (v, _) = freedom(method, n);
         let one = 2.0 * (v - 1.0) / (v - 4.0);
-        let freedom = one / variation;
-        let noise = ((freedom + 2.0 + 12.0 / (v - 4.0)) * (v - 4.0) / 3.0).max(4.5);
-        // Heavier than one dimension: F(g, ν₂) has no variation beyond 2 / g · …, so g may fall below 1.
-        Self { scale: mean * (noise - 2.0) / noise, freedom, noise }
+        // Mean `mean`, and spread like `g` independent dimensions.
+        let like = |g: f64, mean: f64| {
+            let noise = ((g + 2.0 + 12.0 / (v - 4.0)) * (v - 4.0) / 3.0).max(4.5);
+            Self { scale: mean * (noise - 2.0) / noise, freedom: g, noise }
+        };
+        let by_theory = like(one / theory.variation, theory.mean);
+        let Some(observed) = observed else { return by_theory };
+        let ratio = |own: &Self| (own.threshold(1.0 - observed.level) / own.threshold(0.5)).powi(2);
+        let mut own = by_theory;
+        if ratio(&by_theory) < observed.ratio {
+            // The ratio falls as g grows: halve the way in the logarithm.
+            let (mut low, mut high) = (LEAST_FREEDOM.ln(), by_theory.freedom.ln());
+            for _ in 0..40 {
+                let middle = f64::midpoint(low, high);
+                if ratio(&like(middle.exp(), 1.0)) > observed.ratio { low = middle } else { high = middle }
+            }
+            own = like(low.exp(), theory.mean);
+        }
+        let median = own.threshold(0.5).powi(2);
+        // A shrunk covariance has no simple theory: what was held out says where its distances lie.
+        let (at_least, wanted) = (by_theory.threshold(0.5).powi(2), observed.median);
+        let wanted = if method == Method::Shrunk { wanted } else { wanted.max(at_least) };
+        own.scale *= wanted / median;
+        own
     }
 
     /// P(z' ≥ z) under the distribution.
@@ -119,9 +151,9 @@ impl Parametric {
     /// Name for people: `0.98 · F(46.0, 512.0)`.
     pub(super) fn describe(&self) -> String {
         if self.noise > AS_CHI {
-            format!("{:.4} · χ²({:.1}) / {:.1}", self.scale, self.freedom, self.freedom)
+            format!("{:.4} · χ²({:.3}) / {:.3}", self.scale, self.freedom, self.freedom)
         } else {
-            format!("{:.4} · F({:.1}, {:.1})", self.scale, self.freedom, self.noise)
+            format!("{:.4} · F({:.3}, {:.1})", self.scale, self.freedom, self.noise)
         }
     }
 }
@@ -152,7 +184,7 @@ mod tests {
         for z in [0.8f64, 1.0, 1.2, 1.4] {
             assert!((own.p_value(z) / exact.sf(46.0 * z * z) - 1.0).abs() < 1e-3, "{z}");
         }
-        assert!(own.describe().contains("χ²(46.0)"));
+        assert!(own.describe().contains("χ²(46.000)"));
     }
 
     #[test]
@@ -172,15 +204,31 @@ mod tests {
         assert!(at(1e5, 1) > at(1e5, 46) && at(1e5, 46) > at(1e5, 384));
         assert!((at(1e7, 384) - (429.0f64 / 384.0).sqrt()).abs() < 0.2);
         assert!(Parametric::new(Method::Robust, 100.0, 46, None).threshold(0.001) > at(100.0, 46));
-        let wide = Spread { mean: 1.5, variation: 3.0 };
+        let wide = Observed { median: 1.5, ratio: 8.0, level: 0.99 };
         assert!(Parametric::new(Method::Diagonal, 100.0, 46, Some(wide)).threshold(0.001) > 3.0);
-        assert_eq!(observed(&[1.0]), None);
-        assert_eq!(observed(&[0.0, 0.0]), None);
+        assert_eq!(observed(vec![1.0]), None);
+        assert_eq!(observed(vec![0.0; 50]), None);
+    }
+
+    #[test]
+    fn held_out_scores_set_median_and_upper_quantile() {
+        // z² like a χ² of 5 dimensions at scale 2, where theory expects 46.
+        let exact = ChiSquared::new(5.0).unwrap();
+        let squares = |n: u32| (0..n).map(move |i| 2.0 * exact.inverse_cdf((f64::from(i) + 0.5) / f64::from(n)) / 5.0);
+        let own = Parametric::new(Method::Diagonal, 1e6, 46, observed(squares(5000).collect()));
+        for p in [0.5, 0.01, 0.001] {
+            let expected = (2.0 * exact.inverse_cdf(1.0 - p) / 5.0).sqrt();
+            assert!((own.threshold(p) / expected - 1.0).abs() < 0.01, "{p}");
+        }
+        // Ten freaks among thousands move the tail by a little, not by their size.
+        let freaks = squares(5000).chain([1e9; 10]).collect();
+        let freak = Parametric::new(Method::Diagonal, 1e6, 46, observed(freaks));
+        assert!(freak.threshold(0.001) < 1.1 * own.threshold(0.001));
     }
 
     #[test]
     fn absurd_numbers_give_a_p_value_still() {
-        let own = Parametric::new(Method::Diagonal, 30.0, 46, Some(Spread { mean: 1.0, variation: 1e6 }));
+        let own = Parametric::new(Method::Diagonal, 30.0, 46, Some(Observed { median: 1e-3, ratio: 1e9, level: 0.9 }));
         for z in [0.0, 1e-300, 1.0, 1e200, f64::MAX] {
             assert!((0.0..=1.0).contains(&own.p_value(z)));
         }

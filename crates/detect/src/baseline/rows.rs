@@ -137,12 +137,16 @@ mod tests {
 
     #[test]
     fn what_is_no_matrix_of_finite_numbers_is_refused() {
-        let refused = |values: &[f64], width, segments: &[usize]| Rows::new(values, width, segments).unwrap_err().to_string();
+        let refused =
+            |values: &[f64], width, segments: &[usize]| Rows::new(values, width, segments).unwrap_err().to_string();
         assert!(refused(&[1.0], 0, &[]).contains("at least one number"));
         assert!(refused(&[1.0, 2.0, 3.0], 2, &[]).contains("no whole number"));
         assert!(refused(&[1.0, 2.0], 1, &[3]).contains("add up"));
         assert!(refused(&[1.0, 2.0], 1, &[usize::MAX, 3]).contains("add up"));
-        assert!(refused(&[1.0, f64::NAN, 2.0, f64::INFINITY], 2, &[]).contains("vector 1 has an infinite value in column 1"));
+        assert!(
+            refused(&[1.0, f64::NAN, 2.0, f64::INFINITY], 2, &[])
+                .contains("vector 1 has an infinite value in column 1")
+        );
         assert!(Rows::<f32>::new(&[], 3, &[]).unwrap().is_empty());
     }
 }

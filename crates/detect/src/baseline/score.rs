@@ -85,14 +85,6 @@ pub struct Score {
 impl Score {
     /// No score, for a reason.
     pub(super) fn none(reason: Skipped, threshold: f64, baseline_n: u64) -> Self {
-        Self {
-            z: 0.0,
-            threshold,
-            is_outlier: false,
-            dims_flagged: 0,
-            dims_seen: 0,
-            baseline_n,
-            skipped: Some(reason),
-        }
+        Self { z: 0.0, threshold, is_outlier: false, dims_flagged: 0, dims_seen: 0, baseline_n, skipped: Some(reason) }
     }
 }

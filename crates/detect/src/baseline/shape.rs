@@ -51,12 +51,13 @@ impl Shape {
                 Some(if ordered.1 > VARIANCE_FLOOR { ordered } else { (ordered.0, plain.1) })
             })
             .collect();
-        let mut shape =
-            Self { centre: Vec::new(), variance: Vec::new(), cap: Vec::new(), whitening: None };
+        let mut shape = Self { centre: Vec::new(), variance: Vec::new(), cap: Vec::new(), whitening: None };
         for (d, estimate) in estimates.into_iter().enumerate() {
             let n = n * moments.seen(d) as f64 / rows.len().max(1) as f64;
             if estimate.is_some_and(|(centre, variance)| !(centre.is_finite() && variance.is_finite())) {
-                return Err(DetectError::Data(format!("the values of column {d} (from 0) are too large to be squared")));
+                return Err(DetectError::Data(format!(
+                    "the values of column {d} (from 0) are too large to be squared"
+                )));
             }
             let floored = estimate.is_some_and(|(_, variance)| variance <= VARIANCE_FLOOR);
             shape.centre.push(estimate.map(|(centre, _)| centre));
@@ -118,6 +119,7 @@ impl Shape {
         };
         Ok(Scorer {
             used: self.centre.iter().flatten().count(),
+            dense: Dense::new(self),
             centre: self.centre.iter().map(|value| value.unwrap_or(f64::NAN)).collect(),
             inverse: self.variance.iter().map(|value| 1.0 / value.sqrt()).collect(),
             cap: self.cap.iter().map(|cap| cap.unwrap_or(f64::INFINITY)).collect(),
@@ -142,6 +144,15 @@ pub(super) struct Scorer {
     inverse: Vec<f64>,
     cap: Vec<f64>,
     whitening: Option<(Vec<usize>, Whitening)>,
+    dense: Dense,
+}
+
+/// The common case: every dimension that is looked at was observed. What is not looked at, or capped, has a factor of 0.
+#[derive(Debug, Clone, PartialEq)]
+struct Dense {
+    centre: Vec<f64>,
+    inverse: Vec<f64>,
+    capped: Vec<usize>,
 }
 
 /// What a vector's distance is made of.
@@ -158,15 +169,14 @@ pub(super) struct Distance {
 impl Scorer {
     /// The distance of a vector of the right width.
     pub(super) fn distance<T: Number>(&self, vector: &[T], scratch: &mut Scratch) -> Distance {
-        let mut distance = self.diagonal(vector);
+        let mut distance = self.all_observed(vector).unwrap_or_else(|| self.some_observed(vector));
         if let Some((live, whitening)) = &self.whitening {
             scratch.centred.clear();
             scratch.centred.extend(live.iter().map(|&d| {
                 let t = (vector[d].into() - self.centre[d]) * self.inverse[d];
                 if t.is_nan() { 0.0 } else { t }
             }));
-            let capped = (0..vector.len()).filter(|&d| self.cap[d].is_finite());
-            let still: f64 = capped.filter_map(|d| self.squared_z(vector, d)).sum();
+            let still: f64 = self.dense.capped.iter().filter_map(|&d| self.squared_z(vector, d)).sum();
             distance.squared = whitening.squared(&scratch.centred) + still;
         }
         distance
@@ -179,36 +189,99 @@ impl Scorer {
     }
 
     /// The sum over the dimensions, in eight fixed lanes and without a branch, so that it becomes vector instructions.
-    fn diagonal<T: Number>(&self, vector: &[T]) -> Distance {
-        const LANES: usize = 8;
-        let (mut sum, mut seen, mut flagged) = ([0.0f64; LANES], [0.0f64; LANES], [0.0f64; LANES]);
-        let mut add = |lane: usize, value: T, centre: f64, inverse: f64, cap: f64| {
-            let t = (value.into() - centre) * inverse;
-            let square = t * t;
-            let known = !square.is_nan();
-            // Written so that a NaN takes the cap, and is then left out.
-            let capped = if square < cap { square } else { cap };
-            sum[lane] += if known { capped } else { 0.0 };
-            seen[lane] += if known { 1.0 } else { 0.0 };
-            flagged[lane] += if square >= FLAGGED { 1.0 } else { 0.0 };
-        };
-        let numbers = vector.chunks_exact(LANES);
-        let rest = numbers.remainder();
-        let fitted = self.centre.chunks_exact(LANES).zip(self.inverse.chunks_exact(LANES)).zip(self.cap.chunks_exact(LANES));
-        for (value, ((centre, inverse), cap)) in numbers.zip(fitted) {
+    /// `None` where a value is missing (or infinite where it is not looked at).
+    fn all_observed<T: Number>(&self, vector: &[T]) -> Option<Distance> {
+        let Dense { centre, inverse, capped } = &self.dense;
+        let (mut sum, mut flagged) = ([0.0f64; LANES], [0u64; LANES]);
+        let (values, rest) = vector.as_chunks::<LANES>();
+        let (centres, centre_rest) = centre.as_chunks::<LANES>();
+        let (inverses, inverse_rest) = inverse.as_chunks::<LANES>();
+        for ((values, centre), inverse) in values.iter().zip(centres).zip(inverses) {
             for lane in 0..LANES {
-                add(lane, value[lane], centre[lane], inverse[lane], cap[lane]);
+                let t = (values[lane].into() - centre[lane]) * inverse[lane];
+                sum[lane] += t * t;
+                flagged[lane] += u64::from(t * t >= FLAGGED);
             }
         }
-        let start = vector.len() - rest.len();
-        for (lane, &value) in rest.iter().enumerate() {
-            let d = start + lane;
-            add(lane, value, self.centre[d], self.inverse[d], self.cap[d]);
+        for (lane, ((&value, centre), inverse)) in rest.iter().zip(centre_rest).zip(inverse_rest).enumerate() {
+            let t = (value.into() - centre) * inverse;
+            sum[lane] += t * t;
+            flagged[lane] += u64::from(t * t >= FLAGGED);
+        }
+        let mut distance =
+            Distance { squared: sum.iter().sum(), seen: self.used, flagged: flagged.iter().sum::<u64>() as usize };
+        for &d in capped {
+            let square = self.squared_z(vector, d)?;
+            distance.squared += square;
+            distance.flagged += usize::from(square >= FLAGGED);
+        }
+        (!distance.squared.is_nan()).then_some(distance)
+    }
+
+    /// As above, with what is missing left out.
+    fn some_observed<T: Number>(&self, vector: &[T]) -> Distance {
+        let mut lanes = Lanes::default();
+        let (values, rest) = vector.as_chunks::<LANES>();
+        let (centres, centre_rest) = self.centre.as_chunks::<LANES>();
+        let (inverses, inverse_rest) = self.inverse.as_chunks::<LANES>();
+        let (caps, cap_rest) = self.cap.as_chunks::<LANES>();
+        for (((values, centre), inverse), cap) in values.iter().zip(centres).zip(inverses).zip(caps) {
+            lanes.add(&values.map(Into::into), centre, inverse, cap);
+        }
+        if !rest.is_empty() {
+            // Padded by what counts as not observed.
+            let mut padded = [[f64::NAN; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]];
+            for (lane, &value) in rest.iter().enumerate() {
+                padded[0][lane] = value.into();
+                padded[1][lane] = centre_rest[lane];
+                padded[2][lane] = inverse_rest[lane];
+                padded[3][lane] = cap_rest[lane];
+            }
+            let [values, centre, inverse, cap] = padded;
+            lanes.add(&values, &centre, &inverse, &cap);
         }
         Distance {
-            squared: sum.iter().sum(),
-            seen: seen.iter().sum::<f64>() as usize,
-            flagged: flagged.iter().sum::<f64>() as usize,
+            squared: lanes.sum.iter().sum(),
+            seen: lanes.seen.iter().sum::<f64>() as usize,
+            flagged: lanes.flagged.iter().sum::<f64>() as usize,
+        }
+    }
+}
+
+impl Dense {
+    fn new(shape: &Shape) -> Self {
+        let live = |d: usize| shape.centre[d].filter(|_| shape.cap[d].is_none());
+        let width = shape.centre.len();
+        Self {
+            centre: (0..width).map(|d| live(d).unwrap_or(0.0)).collect(),
+            inverse: (0..width).map(|d| live(d).map_or(0.0, |_| 1.0 / shape.variance[d].sqrt())).collect(),
+            capped: (0..width).filter(|&d| shape.centre[d].is_some() && shape.cap[d].is_some()).collect(),
+        }
+    }
+}
+
+const LANES: usize = 8;
+
+/// Running sums; counts are floats so that all three are of one width.
+#[derive(Default)]
+struct Lanes {
+    sum: [f64; LANES],
+    seen: [f64; LANES],
+    flagged: [f64; LANES],
+}
+
+impl Lanes {
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // four arrays by reference: a call would cost more than its work
+    fn add(&mut self, values: &[f64; LANES], centre: &[f64; LANES], inverse: &[f64; LANES], cap: &[f64; LANES]) {
+        for lane in 0..LANES {
+            let t = (values[lane] - centre[lane]) * inverse[lane];
+            let square = t * t;
+            // Written so that a NaN takes the cap, and is then left out.
+            let capped = if square < cap[lane] { square } else { cap[lane] };
+            self.sum[lane] += if square.is_nan() { 0.0 } else { capped };
+            self.seen[lane] += if square.is_nan() { 0.0 } else { 1.0 };
+            self.flagged[lane] += if square >= FLAGGED { 1.0 } else { 0.0 };
         }
     }
 }
@@ -248,6 +321,11 @@ mod tests {
                 flagged += usize::from(square >= FLAGGED);
             }
             let got = scorer.distance(&vector, &mut Scratch::default());
+            if let Some(dense) = scorer.all_observed(&vector) {
+                let sparse = scorer.some_observed(&vector);
+                prop_assert!((dense.squared - sparse.squared).abs() <= 1e-9 * (1.0 + sum));
+                prop_assert_eq!((dense.seen, dense.flagged), (sparse.seen, sparse.flagged));
+            }
             prop_assert!((got.squared - sum).abs() <= 1e-9 * (1.0 + sum), "{} {sum}", got.squared);
             prop_assert_eq!((got.seen, got.flagged), (seen, flagged));
         }
@@ -256,7 +334,8 @@ mod tests {
     #[test]
     fn a_column_that_never_moved_vouches_for_no_more_than_its_vectors() {
         let values = vec![7.0f64; 100];
-        let scorer = Shape::fit(&Rows::new(&values, 1, &[]).unwrap(), Method::Diagonal, None).unwrap().scorer().unwrap();
+        let scorer =
+            Shape::fit(&Rows::new(&values, 1, &[]).unwrap(), Method::Diagonal, None).unwrap().scorer().unwrap();
         let squared = |x: f64| scorer.distance(&[x], &mut Scratch::default()).squared;
         assert_eq!(squared(7.0), 0.0);
         // The floor of 1e-6 is a standard deviation of a thousandth.
@@ -267,7 +346,8 @@ mod tests {
     #[test]
     fn correlation_makes_a_broken_habit_far_and_a_kept_one_near() {
         let noise = |i: u32| f64::from(i.wrapping_mul(2_654_435_761) >> 16) / 65536.0 - 0.5;
-        let values: Vec<f64> = (0..2000u32).flat_map(|i| [noise(i) * 4.0, noise(i) * 4.0 + noise(i + 7000) * 0.2]).collect();
+        let values: Vec<f64> =
+            (0..2000u32).flat_map(|i| [noise(i) * 4.0, noise(i) * 4.0 + noise(i + 7000) * 0.2]).collect();
         let rows = Rows::new(&values, 2, &[]).unwrap();
         let distance = |method, x: [f64; 2]| {
             let scorer = Shape::fit(&rows, method, None).unwrap().scorer().unwrap();

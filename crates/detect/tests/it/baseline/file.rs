@@ -11,7 +11,7 @@ use super::{Normal, fit};
 fn some() -> Baselines {
     let mut normal = Normal::new(6);
     let columns = ["cpu", "rx", "tx"].map(Into::into).to_vec();
-    let mut all = Baselines::new(Settings::default(), Origin::Table, columns, Some(1440.0));
+    let mut all = Baselines::new(Settings::default(), Origin::Table { host: None }, columns, Some(1440.0));
     for (host, method) in [("pi-3", Method::Diagonal), ("hôte-日本", Method::Robust), ("q\"\n", Method::Shrunk)] {
         let settings = Settings { method, budget: 0.01, ..Settings::default() };
         all.insert(Some(host), fit(&normal.vectors(500, 3, 0.0), 3, &settings));
@@ -48,7 +48,7 @@ fn what_is_saved_is_loaded_bit_for_bit() {
 
 #[test]
 fn one_baseline_of_all_hosts_speaks_for_each() {
-    let mut all = Baselines::new(Settings::default(), Origin::Table, vec!["x".into()], None);
+    let mut all = Baselines::new(Settings::default(), Origin::Table { host: None }, vec!["x".into()], None);
     all.insert(None, fit(&Normal::new(1).vectors(100, 1, 0.0), 1, &Settings::default()));
     assert_eq!(all.score("whoever", Some(&[0.0f32]), &mut Scratch::default()).skipped, None);
     assert_eq!(all.false_alarms_per_day("whoever"), None);

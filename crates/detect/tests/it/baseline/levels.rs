@@ -5,7 +5,13 @@ use stakeout_detect::baseline::{Baseline, Method, Rows, Scratch, Settings, Thres
 use super::{Normal, fit};
 
 /// Averaged over many baselines, because the guarantee is: each one's own level scatters around it.
-fn average_level(settings: &Settings, trials: u64, n: usize, d: usize, make: impl Fn(&mut Normal, usize) -> Vec<f32>) -> f64 {
+fn average_level(
+    settings: &Settings,
+    trials: u64,
+    n: usize,
+    d: usize,
+    make: impl Fn(&mut Normal, usize) -> Vec<f32>,
+) -> f64 {
     let mut scratch = Scratch::default();
     let (mut above, mut all) = (0usize, 0usize);
     for trial in 0..trials {
@@ -84,7 +90,8 @@ fn p_values_are_uniform_under_the_null() {
             })
             .collect();
         p.sort_by(f64::total_cmp);
-        let distance = p.iter().enumerate().map(|(i, p)| (p - (i as f64 + 0.5) / trials as f64).abs()).fold(0.0, f64::max);
+        let distance =
+            p.iter().enumerate().map(|(i, p)| (p - (i as f64 + 0.5) / trials as f64).abs()).fold(0.0, f64::max);
         // 1.63 / √n is the 1 % point; the fallback matches two moments, not the whole distribution.
         let allowed = if threshold == ThresholdFrom::Conformal { 0.0421 } else { 0.06 };
         assert!(distance < allowed, "{threshold:?}: {distance}");

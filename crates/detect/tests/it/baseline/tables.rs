@@ -83,8 +83,13 @@ fn embeddings_are_a_column_of_lists() {
 fn what_is_no_table_of_vectors_is_an_error_that_names_it() {
     let folder = Folder::new();
     let path = folder.text("t.csv", TABLE);
-    assert!(refused(&path, &TableSpec { host: Some("device".into()), ..spec() }).contains("no column `device`: it has host, part"));
-    assert!(refused(&path, &spec()).contains("column `part` holds str, a dimension needs numbers: name it as the host"));
+    assert!(
+        refused(&path, &TableSpec { host: Some("device".into()), ..spec() })
+            .contains("no column `device`: it has host, part")
+    );
+    assert!(
+        refused(&path, &spec()).contains("column `part` holds str, a dimension needs numbers: name it as the host")
+    );
     assert!(refused(&path, &TableSpec { label: Some("part".into()), ..spec() }).contains("a label needs numbers"));
     let ignore: Vec<String> = ["part", "a", "b"].map(Into::into).to_vec();
     assert!(refused(&path, &TableSpec { ignore, ..spec() }).contains("no column is left"));
