@@ -3,7 +3,7 @@
 //! A [`Trace`](stakeout_core::Trace) holds raw rows of several sources on one clock. [`cut()`] places windows on the
 //! absolute grid of integer nanoseconds ([`grid`]), turns raw rows into series ([`series`]: a counter becomes a rate, a
 //! bucketed amount becomes a rate with its silent zeros), and runs one pass of the window [`kernel`] for the summary and
-//! the tensor.
+//! the tensor. [`live`] cuts a stream of rows while it comes.
 //!
 //! Invariants:
 //! * no label takes part in the cut: a window's label is looked up afterwards, at its centre;
@@ -40,6 +40,7 @@ mod digest;
 mod error;
 pub mod grid;
 pub mod kernel;
+pub mod live;
 pub mod samples;
 pub mod scale;
 mod schema;
@@ -49,6 +50,7 @@ mod stored;
 pub use cut::{Cut, CutCounts, CutScratch, Inputs, cut};
 pub use error::FeatureError;
 pub use grid::Grid;
+pub use live::{Live, Pushed};
 pub use samples::Samples;
 pub use scale::{Scaled, fit_moments};
 pub use schema::{EXTRACTOR_VERSION, schema};

@@ -149,20 +149,43 @@ impl Windows for Scaled<'_> {
         if self.moments.is_empty() {
             return Ok(());
         }
-        let (kind, run, width) = (into.kind(), run_len(into), into.row_len());
-        let needed = moments_len(self.schema(), kind);
+        let (run, width) = (run_len(into), into.row_len());
+        for &moments in &self.moments {
+            check_moments(moments, self.schema(), into.kind())?;
+        }
         for (&row, values) in rows.iter().zip(into.values.chunks_exact_mut(width)) {
-            let moments = self.moments[self.moments_of_row[row] as usize];
-            if moments.mean.len() != needed || moments.deviation.len() != needed {
-                return Err(shape("scaler", moments.mean.len(), format!("{needed} moments of the {kind} input")));
-            }
-            let pairs = moments.mean.iter().zip(&moments.deviation);
-            for (series, (mean, deviation)) in values.chunks_exact_mut(run).zip(pairs) {
-                for value in series {
-                    *value = (*value - mean) / deviation;
-                }
-            }
+            standardise(self.moments[self.moments_of_row[row] as usize], run, values);
         }
         Ok(())
+    }
+}
+
+/// Checks that moments are those of a kind of input.
+///
+/// # Errors
+/// [`CoreError::Shape`].
+pub fn check_moments(moments: &Moments, schema: &Schema, kind: InputKind) -> Result<(), CoreError> {
+    let needed = moments_len(schema, kind);
+    if moments.mean.len() == needed && moments.deviation.len() == needed {
+        return Ok(());
+    }
+    Err(shape("scaler", moments.mean.len(), format!("{needed} moments of the {kind} input")))
+}
+
+/// Centres and scales every row of a batch by the same moments, which [`check_moments`] has seen. A missing value stays
+/// missing.
+pub fn apply(moments: &Moments, batch: &mut Batch) {
+    let (run, width) = (run_len(batch), batch.row_len());
+    for values in batch.values.chunks_exact_mut(width) {
+        standardise(moments, run, values);
+    }
+}
+
+fn standardise(moments: &Moments, run: usize, values: &mut [f32]) {
+    let pairs = moments.mean.iter().zip(&moments.deviation);
+    for (series, (mean, deviation)) in values.chunks_exact_mut(run).zip(pairs) {
+        for value in series {
+            *value = (*value - mean) / deviation;
+        }
     }
 }

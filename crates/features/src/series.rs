@@ -11,6 +11,8 @@
 //!
 //! Differences are taken in `f64`, because a counter needs more than the 24 bits of an `f32`.
 
+use std::ops::Range;
+
 use stakeout_core::{ChannelKind, SourceRows};
 
 use crate::Samples;
@@ -51,23 +53,44 @@ pub fn readings(
             }
             continue;
         }
-        let mut previous: Option<(i64, f64)> = None;
+        let mut counter = Counter::default();
         for ((cell, &value), &t) in cells.zip(raw).zip(t_ns) {
-            if !value.is_finite() {
-                continue;
-            }
-            if let Some((t_before, before)) = previous {
-                let gap = i128::from(t) - i128::from(t_before);
-                if value < before {
-                    resets += 1;
-                } else if gap > 0 && gap <= i128::from(max_gap_ns) {
-                    *cell = ((value - before) / (gap as f64 * 1e-9)) as f32;
-                }
-            }
-            previous = Some((t, value));
+            *cell = counter.rate(t, value, max_gap_ns);
         }
+        resets += counter.resets;
     }
     resets
+}
+
+/// A counter between two of its rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counter {
+    previous: Option<(i64, f64)>,
+    /// Values that were smaller than the one before.
+    pub(crate) resets: u64,
+}
+
+impl Counter {
+    /// Forgets the last value; resets stay counted.
+    pub(crate) fn restart(&mut self) {
+        self.previous = None;
+    }
+
+    /// Takes the value of the next row. The rate since the last observed value, where there is one: NaN for what is not
+    /// observed, after a reset, and over no time or more than `max_gap_ns`.
+    pub(crate) fn rate(&mut self, t_ns: i64, value: f64, max_gap_ns: i64) -> f32 {
+        if !value.is_finite() {
+            return f32::NAN;
+        }
+        let Some((t_before, before)) = self.previous.replace((t_ns, value)) else { return f32::NAN };
+        let gap = i128::from(t_ns) - i128::from(t_before);
+        if value < before {
+            self.resets += 1;
+        } else if gap > 0 && gap <= i128::from(max_gap_ns) {
+            return ((value - before) / (gap as f64 * 1e-9)) as f32;
+        }
+        f32::NAN
+    }
 }
 
 /// Bucketed amounts of a source as rates, with the silent buckets inside `span` filled in.
@@ -95,36 +118,44 @@ pub fn amounts(
             sums[sample] += value;
         }
         for (cell, sum) in into.samples.column_mut(to).zip(&sums) {
-            *cell = (sum / (rows.bucket_ns as f64 * 1e-9)) as f32;
+            *cell = per_second(*sum, rows.bucket_ns);
         }
     }
     Ok(())
 }
 
+/// The rate of an amount in a bucket.
+pub(crate) fn per_second(amount: f64, bucket_ns: i64) -> f32 {
+    (amount / (bucket_ns as f64 * 1e-9)) as f32
+}
+
+/// The silent buckets between the bucket that starts at `previous` and a later row at `t`, numbered from the former;
+/// `None` where the row adds to that bucket. Silence before the begin of the span or after its end is in no window.
+pub(crate) fn silence(previous: i64, t: i64, bucket_ns: i64, span: (i64, i64)) -> Option<Range<i128>> {
+    let (previous, bucket) = (i128::from(previous), i128::from(bucket_ns));
+    let apart = (i128::from(t) - previous + bucket / 2) / bucket;
+    let from = ((i128::from(span.0) - previous) / bucket).max(1);
+    let to = apart.min((i128::from(span.1) - previous + bucket - 1).max(0) / bucket);
+    (apart != 0).then_some(from..to)
+}
+
 /// Start of every bucket before the end of `span`, silent ones included, and the bucket of each row before that end.
 fn buckets(rows: &SourceRows, span: (i64, i64)) -> Result<(Vec<i64>, Vec<usize>), u128> {
-    let bucket = i128::from(rows.bucket_ns);
-    let (begin, end) = (i128::from(span.0), i128::from(span.1));
     let mut starts: Vec<i64> = Vec::with_capacity(rows.t_wall_ns.len());
     let mut of_row = Vec::with_capacity(rows.t_wall_ns.len());
     for &t in &rows.t_wall_ns {
         if let Some(&previous) = starts.last() {
-            let previous = i128::from(previous);
-            let apart = (i128::from(t) - previous + bucket / 2) / bucket;
-            if apart == 0 {
+            let Some(silent) = silence(previous, t, rows.bucket_ns, span) else {
                 of_row.push(starts.len() - 1);
                 continue;
-            }
-            // Silence before the span or after it is in no window.
-            let from = ((begin - previous) / bucket).max(1);
-            let to = apart.min((end - previous + bucket - 1).max(0) / bucket);
-            let needed = starts.len() as u128 + (to - from).max(0) as u128;
+            };
+            let needed = starts.len() as u128 + (silent.end - silent.start).max(0) as u128;
             if needed > MAX_SAMPLES as u128 {
                 return Err(needed);
             }
-            starts.extend((from..to).map(|k| (previous + k * bucket) as i64));
+            starts.extend(silent.map(|k| (i128::from(previous) + k * i128::from(rows.bucket_ns)) as i64));
         }
-        if i128::from(t) >= end {
+        if t >= span.1 {
             break;
         }
         of_row.push(starts.len());

@@ -4,6 +4,7 @@ mod cut;
 mod digest;
 mod generate;
 mod hostile;
+mod live;
 mod pins;
 mod scale;
 mod twin;
