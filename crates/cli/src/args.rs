@@ -406,17 +406,33 @@ pub(crate) struct Eval {
     pub(crate) device: String,
 }
 
-/// Class probabilities of every window of a store, labelled or not, as JSON Lines
+/// Class probabilities of every window of a store or of a live stream, labelled or not, as JSON Lines
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  stakeout predict runs/gru-host-realistic-1-0a1b2c3d stores/other > predictions.jsonl"
+    after_help = "With --stdin, rows come in as they stand in an episode's files, of all sources, each source's in order of\nt_wall_ns. A line is printed for each window as soon as every source of the model has passed its end. Lines that\ncannot be used are dropped and reported; the exit code is then 1.\n\nExamples:\n  stakeout predict runs/gru-host-realistic-1-0a1b2c3d stores/other > predictions.jsonl\n  collector | stakeout predict runs/gru-host-realistic-1-0a1b2c3d --stdin"
 )]
 pub(crate) struct Predict {
     /// The run directory, or a checkpoint
     #[arg(value_name = "RUN|CHECKPOINT")]
     pub(crate) run: PathBuf,
     /// The store
-    pub(crate) store: PathBuf,
+    #[arg(required_unless_present = "stdin", conflicts_with = "stdin")]
+    pub(crate) store: Option<PathBuf>,
+    /// Read telemetry rows of one host from standard input instead, as they come
+    #[arg(long)]
+    pub(crate) stdin: bool,
+    /// How long, by the rows' own clock, a window waits for a source that has not passed its end
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, requires = "stdin")]
+    pub(crate) patience: f64,
+    /// A store whose corpus.toml says what the rows hold (default: the built-in channels)
+    #[arg(long, value_name = "STORE", requires = "stdin")]
+    pub(crate) corpus: Option<PathBuf>,
+    /// For a model scaled by host: the host of the rows, where the model was trained with it
+    #[arg(long, value_name = "NAME", requires = "stdin", conflicts_with = "calibration")]
+    pub(crate) host: Option<String>,
+    /// For a model scaled by host: rows of a clean stretch of the host, chosen by time
+    #[arg(long, value_name = "FILE", requires = "stdin")]
+    pub(crate) calibration: Option<PathBuf>,
     /// Where nets compute: flex or ndarray
     #[arg(long, value_name = "D", default_value = "flex")]
     pub(crate) device: String,

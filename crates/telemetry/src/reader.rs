@@ -122,17 +122,89 @@ pub enum LineEnd {
     TooLong,
 }
 
-/// The lines of a file, plain or `.zst`.
-pub struct Lines<'b> {
-    input: Input,
+/// Bytes into lines: a window onto what was read, and where in it the next line starts.
+struct Splitter<'b> {
     buffer: &'b mut Vec<u8>,
     start: usize,
     end: usize,
     number: u64,
     offset: u64,
+    longest: usize,
+}
+
+impl<'b> Splitter<'b> {
+    fn new(buffer: &'b mut Vec<u8>, longest: usize) -> Self {
+        if buffer.len() < CHUNK {
+            buffer.resize(CHUNK, 0);
+        }
+        Self { buffer, start: 0, end: 0, number: 0, offset: 0, longest }
+    }
+
+    /// The next line, or `None` at the end. `fill` reads some bytes into the room that it is given; none is the end, and
+    /// after an error too.
+    fn next_line(
+        &mut self,
+        mut fill: impl FnMut(&mut [u8]) -> Result<usize, Problem>,
+    ) -> Result<Option<Line<'_>>, Problem> {
+        let mut searched = self.start;
+        let mut skipped = 0;
+        loop {
+            if let Some(at) = memchr(b'\n', &self.buffer[searched..self.end]) {
+                let (from, to) = (self.start, searched + at);
+                self.start = to + 1;
+                self.number += 1;
+                let offset = self.offset;
+                self.offset += skipped + (to - from) as u64 + 1;
+                let too_long = skipped > 0 || to - from > self.longest;
+                let (bytes, end) =
+                    if too_long { (&[][..], LineEnd::TooLong) } else { (&self.buffer[from..to], LineEnd::Whole) };
+                return Ok(Some(Line { number: self.number, offset, bytes, end }));
+            }
+            if self.end - self.start > self.longest {
+                skipped += (self.end - self.start) as u64;
+                self.start = self.end;
+            }
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            }
+            searched = self.end;
+            if self.end == self.buffer.len() {
+                self.buffer.resize(2 * self.end, 0);
+            }
+            let read = fill(&mut self.buffer[self.end..]).inspect_err(|_| (self.start, self.end) = (0, 0))?;
+            self.end += read;
+            if read == 0 {
+                if self.end == 0 && skipped == 0 {
+                    return Ok(None);
+                }
+                let to = std::mem::take(&mut self.end);
+                self.number += 1;
+                let (bytes, end) =
+                    if skipped > 0 { (&[][..], LineEnd::TooLong) } else { (&self.buffer[..to], LineEnd::Cut) };
+                return Ok(Some(Line { number: self.number, offset: self.offset, bytes, end }));
+            }
+        }
+    }
+}
+
+/// Reads again where a signal came in between.
+fn read_some(from: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(room) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+/// The lines of a file, plain or `.zst`.
+pub struct Lines<'b> {
+    input: Input,
+    splitter: Splitter<'b>,
     unpacked: u64,
     most: u64,
-    limits: Limits,
     drained: bool,
 }
 
@@ -158,10 +230,7 @@ impl<'b> Lines<'b> {
         } else {
             (Input::Plain(raw), limits.file)
         };
-        if buffer.len() < CHUNK {
-            buffer.resize(CHUNK, 0);
-        }
-        Ok(Self { input, buffer, start: 0, end: 0, number: 0, offset: 0, unpacked: 0, most, limits, drained: false })
+        Ok(Self { input, splitter: Splitter::new(buffer, limits.line), unpacked: 0, most, drained: false })
     }
 
     /// The next line, or `None` at the end.
@@ -169,82 +238,25 @@ impl<'b> Lines<'b> {
     /// # Errors
     /// `unreadable`, `bad_compression`, `file_too_large`. The reader is at its end after any of them.
     pub fn next_line(&mut self) -> Result<Option<Line<'_>>, Problem> {
-        let mut searched = self.start;
-        let mut skipped = 0;
-        loop {
-            if let Some(at) = memchr(b'\n', &self.buffer[searched..self.end]) {
-                let (from, to) = (self.start, searched + at);
-                self.start = to + 1;
-                self.number += 1;
-                let offset = self.offset;
-                self.offset += skipped + (to - from) as u64 + 1;
-                let too_long = skipped > 0 || to - from > self.limits.line;
-                let (bytes, end) =
-                    if too_long { (&[][..], LineEnd::TooLong) } else { (&self.buffer[from..to], LineEnd::Whole) };
-                return Ok(Some(Line { number: self.number, offset, bytes, end }));
+        let Self { input, splitter, unpacked, most, drained } = self;
+        splitter.next_line(|room| {
+            if *drained {
+                return Ok(0);
             }
-            if self.end - self.start > self.limits.line {
-                skipped += (self.end - self.start) as u64;
-                self.start = self.end;
-            }
-            if self.start > 0 {
-                self.buffer.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-            }
-            searched = self.end;
-            if self.end == self.buffer.len() {
-                self.buffer.resize(2 * self.end, 0);
-            }
-            if self.fill()? == 0 {
-                if self.end == 0 && skipped == 0 {
-                    return Ok(None);
-                }
-                let to = std::mem::take(&mut self.end);
-                self.number += 1;
-                let (bytes, end) =
-                    if skipped > 0 { (&[][..], LineEnd::TooLong) } else { (&self.buffer[..to], LineEnd::Cut) };
-                return Ok(Some(Line { number: self.number, offset: self.offset, bytes, end }));
-            }
-        }
-    }
-
-    fn fill(&mut self) -> Result<usize, Problem> {
-        if self.drained {
-            return Ok(0);
-        }
-        let room = &mut self.buffer[self.end..];
-        let read = loop {
-            let read = match &mut self.input {
-                Input::Plain(raw) => raw.read(room),
-                Input::Zstd(decoder) => decoder.read(room),
+            let (read, code) = match input {
+                Input::Plain(raw) => (read_some(raw, room), ReasonCode::Unreadable),
+                Input::Zstd(decoder) => (read_some(decoder, room), ReasonCode::BadCompression),
             };
-            match read {
-                Ok(read) => break read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.close();
-                    let code = match &self.input {
-                        Input::Plain(_) => ReasonCode::Unreadable,
-                        Input::Zstd(_) => ReasonCode::BadCompression,
-                    };
-                    return Err(Problem::new(code, error.to_string()));
-                }
+            *drained = !matches!(read, Ok(1..));
+            let read = read.map_err(|error| Problem::new(code, error.to_string()))?;
+            *unpacked += read as u64;
+            if *unpacked > *most {
+                *drained = true;
+                let text = format!("it holds more than {most} bytes, the cap for a file of its size");
+                return Err(Problem::new(ReasonCode::FileTooLarge, text));
             }
-        };
-        self.end += read;
-        self.unpacked += read as u64;
-        self.drained = read == 0;
-        if self.unpacked > self.most {
-            self.close();
-            let text = format!("it holds more than {} bytes, the cap for a file of its size", self.most);
-            return Err(Problem::new(ReasonCode::FileTooLarge, text));
-        }
-        Ok(read)
-    }
-
-    fn close(&mut self) {
-        (self.start, self.end, self.drained) = (0, 0, true);
+            Ok(read)
+        })
     }
 
     /// Reads what is left of the file on disk and says what all of it adds up to.
@@ -257,14 +269,38 @@ impl<'b> Lines<'b> {
             Input::Zstd(decoder) => decoder.finish().into_inner(),
         };
         loop {
-            match raw.read(self.buffer) {
+            match read_some(&mut raw, self.splitter.buffer) {
                 Ok(0) => break,
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Problem::new(ReasonCode::Unreadable, error.to_string())),
             }
         }
         Ok(Digested { size: raw.size, sha256: raw.hasher.finalize().into() })
+    }
+}
+
+/// The lines of a stream that may go on for ever: each is there as soon as its end was read.
+pub struct StreamLines<'b, R> {
+    input: R,
+    splitter: Splitter<'b>,
+}
+
+impl<'b, R: Read> StreamLines<'b, R> {
+    /// Lines of at most `longest` bytes; a longer one is skipped. `buffer` is working memory: it grows to twice the
+    /// longest line.
+    pub fn new(input: R, longest: usize, buffer: &'b mut Vec<u8>) -> Self {
+        Self { input, splitter: Splitter::new(buffer, longest) }
+    }
+
+    /// The next line, or `None` at the end.
+    ///
+    /// # Errors
+    /// `unreadable`.
+    pub fn next_line(&mut self) -> Result<Option<Line<'_>>, Problem> {
+        let Self { input, splitter } = self;
+        splitter.next_line(|room| {
+            read_some(input, room).map_err(|error| Problem::new(ReasonCode::Unreadable, error.to_string()))
+        })
     }
 }
 
@@ -326,6 +362,33 @@ mod tests {
         }
 
         #[test]
+        fn a_stream_that_comes_in_pieces_has_the_same_lines(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..600),
+            longest in 1usize..40,
+            pieces in proptest::collection::vec(1usize..50, 1..9),
+        ) {
+            struct Pieces<'a>(&'a [u8], std::iter::Cycle<std::slice::Iter<'a, usize>>);
+            impl Read for Pieces<'_> {
+                fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                    let most = *self.1.next().expect("at least one piece");
+                    if most % 7 == 0 {
+                        return Err(io::ErrorKind::Interrupted.into());
+                    }
+                    let room = into.len().min(most);
+                    self.0.read(&mut into[..room])
+                }
+            }
+            prop_assume!(pieces.iter().any(|piece| piece % 7 != 0));
+            let mut buffer = Vec::new();
+            let mut lines = StreamLines::new(Pieces(&bytes, pieces.iter().cycle()), longest, &mut buffer);
+            let mut all = Vec::new();
+            while let Some(line) = lines.next_line().unwrap() {
+                all.push((line.number, line.bytes.to_vec(), line.end));
+            }
+            prop_assert_eq!(all, slow(&bytes, longest));
+        }
+
+        #[test]
         fn garbage_does_not_unpack_and_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 1..200)) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.zst");
@@ -333,6 +396,16 @@ mod tests {
             let (lines, problem) = read(&path, true, Limits::default());
             prop_assert!(problem == Some(ReasonCode::BadCompression) || lines.is_empty());
         }
+    }
+
+    #[test]
+    fn a_line_without_an_end_takes_no_more_memory_than_the_longest() {
+        let mut buffer = Vec::new();
+        let mut lines = StreamLines::new(io::repeat(b'x').take(64 << 20).chain(&b"\nnext\n"[..]), 1 << 20, &mut buffer);
+        assert_eq!(lines.next_line().unwrap().map(|line| (line.number, line.end)), Some((1, LineEnd::TooLong)));
+        assert_eq!(lines.next_line().unwrap().map(|line| line.bytes), Some(&b"next"[..]));
+        assert!(lines.next_line().unwrap().is_none());
+        assert!(buffer.len() <= 4 << 20, "{}", buffer.len());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! the same row: a property test says so.
 
 mod fast;
+mod mixed;
 mod slow;
 
 use stakeout_core::Source;
@@ -13,6 +14,8 @@ use stakeout_core::Source;
 use crate::Stream;
 use crate::reader::Problem;
 use fast::Template;
+
+pub use mixed::MixedRows;
 
 /// The keys of every telemetry row that are not channels.
 pub const ROW_KEYS: [&str; 4] = ["t_mono_ns", "t_wall_ns", "source", "available_in_deployment"];

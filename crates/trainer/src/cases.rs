@@ -61,7 +61,7 @@ pub fn cases(
     cancel: &AtomicBool,
 ) -> Result<Cases, TrainError> {
     let store = Store::open(store)?;
-    let schema = schema_as(&store, &cx.header.schema)?;
+    let schema = schema_as(store.corpus(), &cx.header.schema)?;
     let (kind, geometry) = (model.input(), schema.geometry());
     let mut kept = Kept { every: 1, seen: 0, most: 2 * count.max(1), rows: Vec::new() };
     sweep(&store, &schema, Inputs::of(kind), true, progress, cancel, |swept| {

@@ -182,7 +182,7 @@ impl Dataset {
         cancel: &AtomicBool,
     ) -> Result<Self, TrainError> {
         let store = Store::open(path)?;
-        let own = schema_as(&store, schema)?;
+        let own = schema_as(store.corpus(), schema)?;
         Self::with_schema(&store, own, inputs, degraded, cache, progress, cancel)
     }
 
@@ -359,9 +359,8 @@ impl Dataset {
     }
 }
 
-/// The schema that a store gives with the view and windows of another one, which it must equal.
-pub(crate) fn schema_as(store: &Store, schema: &Schema) -> Result<Schema, TrainError> {
-    let corpus = store.corpus();
+/// The schema that a corpus gives with the view and windows of another one, which it must equal.
+pub(crate) fn schema_as(corpus: &Corpus, schema: &Schema) -> Result<Schema, TrainError> {
     let window = stakeout_core::WindowSpec { clock: corpus.window.clock, ..schema.window.clone() };
     let own = stakeout_features::schema(corpus.channels.clone(), schema.view, window, corpus.classes.clone())?;
     schema.check_same(&own)?;

@@ -28,6 +28,7 @@ pub mod dataset;
 mod error;
 mod fit;
 pub mod grid;
+pub mod live;
 pub mod observe;
 pub mod run;
 pub mod rundir;

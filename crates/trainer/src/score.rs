@@ -202,7 +202,7 @@ impl StoredModel {
         mut emit: impl FnMut(&WindowPrediction<'_>) -> Result<(), TrainError>,
     ) -> Result<Account, TrainError> {
         let store = Store::open(store)?;
-        let schema = crate::dataset::schema_as(&store, &self.header.schema)?;
+        let schema = crate::dataset::schema_as(store.corpus(), &self.header.schema)?;
         let (inputs, degraded) = (Inputs::of(self.model.input()), self.degraded);
         let own;
         let scaler = match &self.header.scaler {
@@ -246,8 +246,8 @@ impl StoredModel {
 /// Class names with their probabilities; written as one object in the order of the class list.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ByClass<'a> {
-    classes: &'a [String],
-    probabilities: &'a [f32],
+    pub(crate) classes: &'a [String],
+    pub(crate) probabilities: &'a [f32],
 }
 
 impl<'a> ByClass<'a> {

@@ -14,6 +14,7 @@ mod import;
 mod import_xgboost;
 mod models;
 mod predict;
+mod predict_stream;
 mod registry;
 mod replace;
 mod report;
