@@ -1,5 +1,6 @@
 //! Estimators (unfitted hyper-parameters) and models (fitted): "predict before fit" cannot be written.
 
+use std::any::Any;
 use std::fmt;
 use std::str::FromStr;
 
@@ -307,9 +308,10 @@ pub trait Estimator: Send + Sync {
 }
 
 /// Reusable memory for [`BaseModel::predict_into`], so that a live process does not allocate per window.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Scratch {
     slots: Vec<Vec<f32>>,
+    states: Vec<Box<dyn Any + Send>>,
 }
 
 impl Scratch {
@@ -326,6 +328,24 @@ impl Scratch {
             }
             &mut slot[..length]
         })
+    }
+
+    /// The memory of a type, for a model that needs more than buffers: as it was left, at first its default. Models that
+    /// share a type share it.
+    pub fn state<T: Any + Default + Send>(&mut self) -> &mut T {
+        let known = self.states.iter().position(|state| state.is::<T>());
+        let at = known.unwrap_or_else(|| {
+            self.states.push(Box::<T>::default());
+            self.states.len() - 1
+        });
+        self.states[at].downcast_mut().expect("found by its type")
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lengths: Vec<usize> = self.slots.iter().map(Vec::len).collect();
+        f.debug_struct("Scratch").field("buffers", &lengths).field("states", &self.states.len()).finish()
     }
 }
 
@@ -452,5 +472,9 @@ mod tests {
         assert_eq!((a.len(), b.len()), (4, 8));
         let [a] = scratch.buffers([2]);
         assert_eq!(a.len(), 2);
+        scratch.state::<Vec<u8>>().push(7);
+        scratch.state::<String>().push('x');
+        assert_eq!(scratch.state::<Vec<u8>>(), &[7]);
+        assert_eq!(scratch.state::<String>(), "x");
     }
 }

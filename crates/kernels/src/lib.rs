@@ -34,6 +34,7 @@ pub mod batch_norm;
 pub mod bins;
 mod columns;
 pub mod conv;
+pub mod counting;
 pub mod dense;
 pub mod encoder;
 pub mod gini;

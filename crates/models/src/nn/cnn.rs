@@ -3,6 +3,7 @@
 
 mod fused;
 mod graph;
+mod infer;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::interchange::graph::{Graph, Value};
 use super::config::{TrainConfig, train_defaults};
 use super::estimator::NetConfig;
 use super::export::{GraphInput, NamedWeights};
+use super::infer::Infer;
 use super::input::{self, Input};
 use super::norm::{batch_norm, batch_norm_weights};
 use super::ops::whole::{self, Pool};
@@ -132,6 +134,10 @@ impl Net for CnnNet {
         let hidden = input.mean(x);
         let read = pass.dropout(hidden.clone(), self.config.dropout as f32);
         Output { hidden, logits: dense(weights, "head", read) }
+    }
+
+    fn infer(&self, weights: &NamedWeights<'_>, steps: usize) -> Box<dyn Infer> {
+        infer::build(self, weights, steps)
     }
 
     fn graph(&self, graph: &mut Graph, input: &GraphInput, weights: &NamedWeights<'_>) -> Option<Value> {

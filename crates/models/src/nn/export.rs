@@ -6,7 +6,7 @@
 use stakeout_core::{ExportContext, ExportFormat, Geometry, InputKind, ModelError};
 
 use super::Net;
-use super::input::LIMIT;
+use super::prepare::LIMIT;
 use super::weights::WeightSpec;
 use crate::interchange::graph::{Graph, Value};
 use crate::interchange::onnx::{self, Raw};
@@ -65,7 +65,9 @@ impl<'a> NamedWeights<'a> {
     /// # Panics
     /// When the net did not list it.
     pub(crate) fn get(&self, name: &str) -> &'a [f32] {
-        self.arrays().into_iter().find(|array| array.name == name).expect("a listed weight").values
+        let at = self.specs.iter().position(|spec| spec.name == name).expect("a listed weight");
+        let from = self.specs[..at].iter().map(WeightSpec::len).sum::<usize>();
+        &self.values[from..from + self.specs[at].len()]
     }
 
     /// A weight as a constant of a graph, in its shape.

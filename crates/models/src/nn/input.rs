@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use stakeout_core::{Batch, Geometry, InputKind, ModelError};
-use stakeout_kernels::product::transpose;
 
-/// Standardised values are held within this many deviations: a shifted host must not drive a net to where it was
-/// never trained.
-pub(super) const LIMIT: f32 = 10.0;
+use super::prepare::Prepared;
 
 /// A batch on a device.
 pub(crate) struct Input {
@@ -45,90 +42,29 @@ pub(crate) fn width(kind: InputKind, geometry: Geometry) -> usize {
 }
 
 impl Input {
-    /// Fills what is missing, clamps, appends how much was missing and lays the batch out in time order. A value that is
-    /// not finite counts as missing. A gap of a window is filled forward; a feature of a summary becomes 0, the mean of
-    /// the training side. What a padding step held never matters: it becomes 0.
+    /// Fills what is missing, clamps, appends how much was missing and lays the batch out in time order, as [`Prepared`]
+    /// says.
     ///
     /// # Errors
     /// [`ModelError::Geometry`] for a batch that is not consistent in itself.
-    pub(crate) fn new(mut batch: Batch, device: &Device) -> Result<Self, ModelError> {
-        let geometry = batch.geometry();
-        let short =
-            batch.kind() == InputKind::Summary || batch.lengths.iter().all(|length| *length as usize <= geometry.steps);
-        if batch.values.len() != batch.rows() * batch.row_len() || !short {
-            return Err(ModelError::Geometry {
-                expected: format!("input of {geometry}, at most {} own steps a window", geometry.steps),
-                got: format!(
-                    "{} input, {} values for {} windows, up to {} own steps",
-                    batch.kind(),
-                    batch.values.len(),
-                    batch.rows(),
-                    batch.lengths.iter().max().unwrap_or(&0)
-                ),
-            });
-        }
-        for value in &mut batch.values {
-            if !value.is_finite() {
-                *value = f32::NAN;
-            }
-        }
-        Ok(match batch.kind() {
-            InputKind::Summary => Self::summary(&batch, device),
-            InputKind::Tensor => Self::tensor(batch, device),
-        })
-    }
-
-    fn summary(batch: &Batch, device: &Device) -> Self {
-        let (rows, features) = (batch.rows(), batch.row_len());
-        let mut values = Vec::with_capacity(rows * 2 * features);
-        for row in 0..rows {
-            let row = batch.row(row);
-            values.extend(row.iter().map(|value| if value.is_nan() { 0.0 } else { value.clamp(-LIMIT, LIMIT) }));
-            values.extend(row.iter().map(|value| f32::from(u8::from(value.is_nan()))));
-        }
-        Self {
-            values: Tensor::from_data(TensorData::new(values, [rows, 1, 2 * features]), device),
-            own: Tensor::ones([rows, 1], device),
-            lengths: Tensor::ones([rows, 1], device),
-            own_steps: vec![1; rows].into(),
-            constant: 0,
-            padded: false,
-        }
-    }
-
-    fn tensor(mut batch: Batch, device: &Device) -> Self {
-        let geometry = batch.geometry();
-        let (rows, channels, steps) = (batch.rows(), geometry.channels, geometry.steps);
-        let mut missing = Vec::new();
-        batch.forward_fill(&mut missing);
-
-        let width = 2 * channels;
-        let mut values = vec![0.0f32; rows * steps * width];
-        let mut own = vec![0.0f32; rows * steps];
-        let mut in_time = vec![0.0f32; channels * steps];
-        let windows = values.chunks_exact_mut((steps * width).max(1)).zip(own.chunks_exact_mut(steps.max(1)));
-        for (row, (values, own)) in windows.enumerate() {
-            transpose(batch.row(row), [channels, steps], &mut in_time);
-            let length = batch.lengths[row] as usize;
-            own[..length].fill(1.0);
-            let missing = &missing[row * channels..][..channels];
-            for (values, step) in
-                values.chunks_exact_mut(width.max(1)).zip(in_time.chunks_exact(channels.max(1))).take(length)
-            {
-                let (value, share) = values.split_at_mut(channels);
-                value.iter_mut().zip(step).for_each(|(out, value)| *out = value.clamp(-LIMIT, LIMIT));
-                share.copy_from_slice(missing);
-            }
-        }
-        let lengths: Vec<f32> = batch.lengths.iter().map(|length| *length.max(&1) as f32).collect();
-        Self {
+    pub(crate) fn new(batch: &Batch, device: &Device) -> Result<Self, ModelError> {
+        let mut prepared = Prepared::default();
+        prepared.fill(batch, 0..batch.rows())?;
+        let padded = prepared.padded();
+        let Prepared { values, lengths, steps, width, constant } = prepared;
+        let rows = lengths.len();
+        let own =
+            lengths.iter().flat_map(|length| (0..steps).map(move |step| f32::from(u8::from(step < *length as usize))));
+        let own: Vec<f32> = own.collect();
+        let divisors: Vec<f32> = lengths.iter().map(|length| *length.max(&1) as f32).collect();
+        Ok(Self {
             values: Tensor::from_data(TensorData::new(values, [rows, steps, width]), device),
             own: Tensor::from_data(TensorData::new(own, [rows, steps]), device),
-            lengths: Tensor::from_data(TensorData::new(lengths, [rows, 1]), device),
-            own_steps: batch.lengths.as_slice().into(),
-            constant: channels,
-            padded: batch.lengths.iter().any(|length| (*length as usize) < steps),
-        }
+            lengths: Tensor::from_data(TensorData::new(divisors, [rows, 1]), device),
+            own_steps: lengths.into(),
+            constant,
+            padded,
+        })
     }
 
     /// The mean of a series over each window's own steps; 0 for a window without any.
@@ -162,7 +98,7 @@ mod tests {
         let mut batch = Batch::new(InputKind::Tensor, GEOMETRY);
         batch.values = rows.to_vec();
         batch.lengths = lengths.to_vec();
-        read(Input::new(batch, &Device::flex()).unwrap().values).unwrap()
+        read(Input::new(&batch, &Device::flex()).unwrap().values).unwrap()
     }
 
     #[test]
@@ -194,13 +130,13 @@ mod tests {
         let mut batch = Batch::new(InputKind::Tensor, GEOMETRY);
         batch.values = vec![0.0; 6];
         batch.lengths = vec![4];
-        assert!(Input::new(batch.clone(), &Device::flex()).is_err());
+        assert!(Input::new(&batch, &Device::flex()).is_err());
         batch.lengths = vec![3, 3];
-        assert!(Input::new(batch, &Device::flex()).is_err());
+        assert!(Input::new(&batch, &Device::flex()).is_err());
         let mut batch = Batch::new(InputKind::Summary, GEOMETRY);
         batch.values = vec![0.0; 5];
         batch.lengths = vec![3];
-        assert!(Input::new(batch, &Device::flex()).is_err());
+        assert!(Input::new(&batch, &Device::flex()).is_err());
     }
 
     #[test]
@@ -208,7 +144,7 @@ mod tests {
         let mut batch = Batch::new(InputKind::Summary, GEOMETRY);
         batch.values = vec![1.0, GAP, 1e9, f32::INFINITY, -2.0, 0.0, -1e9, 3.0];
         batch.lengths = vec![0, 3];
-        let input = Input::new(batch, &Device::flex()).unwrap();
+        let input = Input::new(&batch, &Device::flex()).unwrap();
         assert_eq!(input.values.dims(), [2, 1, width(InputKind::Summary, GEOMETRY)]);
         let expected = [[1.0, 0.0, 10.0, 0.0, 0.0, 1.0, 0.0, 1.0], [-2.0, 0.0, -10.0, 3.0, 0.0, 0.0, 0.0, 0.0]];
         assert_eq!(read(input.values).unwrap(), expected.concat());
@@ -220,7 +156,7 @@ mod tests {
         let mut batch = Batch::new(InputKind::Tensor, GEOMETRY);
         batch.values = vec![0.0; 18];
         batch.lengths = vec![2, 0, 3];
-        let input = Input::new(batch, &Device::flex()).unwrap();
+        let input = Input::new(&batch, &Device::flex()).unwrap();
         let series: Vec<f32> = (0..18).map(|x| x as f32).collect();
         let series = Tensor::<3>::from_data(TensorData::new(series, [3, 3, 2]), &Device::flex());
         for (mean, expected) in read(input.mean(series.clone())).unwrap().iter().zip([1.0, 2.0, 0.0, 0.0, 14.0, 15.0]) {

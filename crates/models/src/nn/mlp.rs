@@ -1,6 +1,7 @@
 //! `mlp`: dense layers over a window's summary and what of it was missing.
 
 mod fused;
+mod infer;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::interchange::graph::{Graph, Value};
 use super::config::train_defaults;
 use super::estimator::NetConfig;
 use super::export::{self, GraphInput, NamedWeights};
+use super::infer::Infer;
 use super::input::{self, Input};
 use super::ops::whole::{self, Pool};
 use super::weights::{Tensors, WeightSpec};
@@ -101,6 +103,10 @@ impl Net for MlpNet {
             x = pass.dropout(hidden.clone(), self.config.dropout as f32);
         }
         Output { hidden, logits: dense(weights, "head", x) }
+    }
+
+    fn infer(&self, weights: &NamedWeights<'_>, _steps: usize) -> Box<dyn Infer> {
+        infer::build(self, weights)
     }
 
     fn graph(&self, graph: &mut Graph, input: &GraphInput, weights: &NamedWeights<'_>) -> Option<Value> {

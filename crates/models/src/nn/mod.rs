@@ -8,7 +8,8 @@
 //! depend on the batch alone, and their gradients are added in order.
 //!
 //! In reading order: `mlp`, `cnn`, `gru` and `lstm` (with `recurrent`), `transformer` (the nets), `estimator`, `train`,
-//! `model`, then the parts: `ops` (fused layers), `input`, `feed`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`, and `export`
+//! `model`, then the parts: `prepare` and `input`, `infer` (fitted nets on slices; each net's own part stands in its
+//! `infer`), `ops` (fused layers), `feed`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`, and `export`
 //! (fitted nets in other programs; each net's own part stands in its `graph`).
 
 mod augment;
@@ -20,6 +21,7 @@ mod estimator;
 mod export;
 mod feed;
 mod gru;
+mod infer;
 mod input;
 mod lstm;
 mod mlp;
@@ -27,6 +29,7 @@ mod model;
 mod norm;
 mod ops;
 mod optim;
+mod prepare;
 mod recurrent;
 mod rng;
 mod state;
@@ -44,6 +47,7 @@ pub use config::TrainConfig;
 
 use estimator::entry;
 use export::{GraphInput, NamedWeights};
+use infer::Infer;
 use input::Input;
 use weights::{Tensors, WeightSpec};
 
@@ -70,6 +74,9 @@ pub(crate) trait Net: Send + Sync {
     /// Products and sums along a dimension are the same on any number of threads; a plain `sum` or `mean` over four
     /// million numbers or more is not, on the default device.
     fn forward(&self, weights: &Tensors, input: &Input, pass: &mut Pass) -> Output;
+
+    /// The same as after training, on slices, for windows of so many steps.
+    fn infer(&self, weights: &NamedWeights<'_>, steps: usize) -> Box<dyn Infer>;
 
     /// The same as after training, as nodes of an exported graph, up to the logits; `None` where it cannot be said so.
     fn graph(&self, _graph: &mut Graph, _input: &GraphInput, _weights: &NamedWeights<'_>) -> Option<Value> {

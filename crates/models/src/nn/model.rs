@@ -1,5 +1,7 @@
 //! A fitted net, whatever its kind.
 
+use std::sync::OnceLock;
+
 use burn::tensor::Device;
 use ndarray::Array2;
 use stakeout_core::{
@@ -8,7 +10,9 @@ use stakeout_core::{
 };
 
 use super::export::{self, NamedWeights};
+use super::infer::Infer;
 use super::input::Input;
+use super::prepare::Prepared;
 use super::weights::{self, Tensors, WeightSpec};
 use super::{Net, Output, Pass};
 
@@ -24,8 +28,11 @@ pub(crate) struct FittedNet {
     net: Box<dyn Net>,
     specs: Vec<WeightSpec>,
     values: Vec<f32>,
-    tensors: Tensors,
+    /// How it answers on the default device; the reference device goes through the library.
+    infer: Option<Box<dyn Infer>>,
     device: Device,
+    /// Made when the library is first asked: a live process never asks it.
+    tensors: OnceLock<Tensors>,
 }
 
 impl FittedNet {
@@ -39,9 +46,14 @@ impl FittedNet {
         values: Vec<f32>,
         device: stakeout_core::Device,
     ) -> Self {
-        let (specs, device) = (net.weights(), super::device(device));
-        let tensors = Tensors::new(&specs, &values, &device);
-        Self { kind, input, config, geometry, net, specs, values, tensors, device }
+        let specs = net.weights();
+        let weights = NamedWeights { specs: &specs, values: &values };
+        let infer = match device {
+            stakeout_core::Device::Flex => Some(net.infer(&weights, geometry.steps)),
+            stakeout_core::Device::Ndarray => None,
+        };
+        let device = super::device(device);
+        Self { kind, input, config, geometry, net, specs, values, infer, device, tensors: OnceLock::new() }
     }
 
     /// A net with stored weights.
@@ -59,16 +71,35 @@ impl FittedNet {
         Ok(Self::new(kind, input, config, cx.geometry, net, values, cx.device))
     }
 
-    /// Runs a checked batch chunk by chunk.
+    /// Runs a checked batch through the library, chunk by chunk.
     fn run(&self, batch: &Batch, mut each: impl FnMut(Output) -> Result<(), ModelError>) -> Result<(), ModelError> {
         let width = batch.row_len();
+        let tensors = self.tensors.get_or_init(|| Tensors::new(&self.specs, &self.values, &self.device));
         for from in (0..batch.rows()).step_by(CHUNK) {
             let to = batch.rows().min(from + CHUNK);
             let mut chunk = Batch::new(self.input, self.geometry);
             chunk.values.extend_from_slice(&batch.values[from * width..to * width]);
             chunk.lengths.extend_from_slice(&batch.lengths[from..to]);
-            each(forward(self.net.as_ref(), &self.tensors, chunk, &self.device)?)?;
+            each(forward(self.net.as_ref(), tensors, &chunk, &self.device)?)?;
         }
+        Ok(())
+    }
+
+    /// Logits of a checked batch into `out`, on slices.
+    fn run_on_slices(
+        infer: &dyn Infer,
+        batch: &Batch,
+        scratch: &mut Scratch,
+        classes: usize,
+        out: &mut [f32],
+    ) -> Result<(), ModelError> {
+        let mut prepared = std::mem::take(scratch.state::<Prepared>());
+        for (number, out) in out.chunks_mut(CHUNK * classes).enumerate() {
+            let from = number * CHUNK;
+            prepared.fill(batch, from..from + out.len() / classes)?;
+            infer.logits(&prepared, scratch, out);
+        }
+        *scratch.state() = prepared;
         Ok(())
     }
 }
@@ -77,8 +108,16 @@ impl FittedNet {
 ///
 /// # Errors
 /// [`ModelError::Geometry`] for a batch that is not consistent in itself.
-pub(crate) fn forward(net: &dyn Net, tensors: &Tensors, batch: Batch, device: &Device) -> Result<Output, ModelError> {
+pub(crate) fn forward(net: &dyn Net, tensors: &Tensors, batch: &Batch, device: &Device) -> Result<Output, ModelError> {
     Ok(net.forward(tensors, &Input::new(batch, device)?, &mut Pass::Infer))
+}
+
+/// From unnormalised log probabilities to probabilities.
+fn softmax(row: &mut [f32]) {
+    let normaliser = log_normaliser(row);
+    for x in row {
+        *x = (f64::from(*x) - normaliser).exp() as f32;
+    }
 }
 
 /// `ln Σ exp(logit)`, without overflow.
@@ -100,19 +139,22 @@ impl BaseModel for FittedNet {
         self.geometry
     }
 
-    fn predict_into(&self, batch: &Batch, _scratch: &mut Scratch, out: &mut [f32]) -> Result<(), ModelError> {
+    fn predict_into(&self, batch: &Batch, scratch: &mut Scratch, out: &mut [f32]) -> Result<(), ModelError> {
         check_batch(self, batch, out)?;
         let classes = self.geometry.classes;
-        let mut rows = out.chunks_exact_mut(classes);
-        self.run(batch, |output| {
-            for (logits, out) in weights::read(output.logits)?.chunks_exact(classes).zip(&mut rows) {
-                let normaliser = log_normaliser(logits);
-                for (logit, out) in logits.iter().zip(out) {
-                    *out = (f64::from(*logit) - normaliser).exp() as f32;
-                }
+        match &self.infer {
+            Some(infer) => Self::run_on_slices(infer.as_ref(), batch, scratch, classes, out)?,
+            None => {
+                let mut chunks = out.chunks_mut(CHUNK * classes);
+                self.run(batch, |output| {
+                    let logits = weights::read(output.logits)?;
+                    chunks.next().expect("a chunk of the batch").copy_from_slice(&logits);
+                    Ok(())
+                })?;
             }
-            Ok(())
-        })
+        }
+        out.chunks_exact_mut(classes).for_each(softmax);
+        Ok(())
     }
 
     fn embed(&self, batch: &Batch) -> Result<Option<Array2<f32>>, ModelError> {

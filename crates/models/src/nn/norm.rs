@@ -44,6 +44,18 @@ pub(crate) fn batch_norm(weights: &Tensors, name: &str, x: Tensor<2>, share: &Te
     centred * scale + part("shift")
 }
 
+/// [`batch_norm`] after training, as a line: what a feature is multiplied by and what is then added.
+pub(crate) fn line(weights: &NamedWeights<'_>, name: &str) -> (Vec<f32>, Vec<f32>) {
+    let [scale, shift, mean, variance] =
+        ["scale", "shift", "mean", "variance"].map(|part| weights.get(&format!("{name}.{part}")));
+    let factors = scale.iter().zip(variance);
+    let factors: Vec<f64> =
+        factors.map(|(scale, variance)| f64::from(*scale) / (f64::from(variance.max(0.0)) + EPSILON).sqrt()).collect();
+    let moved = factors.iter().zip(shift.iter().zip(mean));
+    let offsets = moved.map(|(factor, (shift, mean))| (f64::from(*shift) - factor * f64::from(*mean)) as f32).collect();
+    (factors.iter().map(|factor| *factor as f32).collect(), offsets)
+}
+
 /// The weights of a layer normalisation: scale and shift.
 pub(crate) fn layer_norm_weights(name: &str, width: usize) -> [WeightSpec; 2] {
     [("scale", Init::One), ("shift", Init::Zero)]

@@ -4,6 +4,7 @@
 //! what is going on at the end, the second what happened at any time.
 
 mod graph;
+mod infer;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use crate::config::within;
 use crate::interchange::graph::{Graph, Value};
 
 use super::export::{GraphInput, NamedWeights};
+use super::infer::Infer;
 use super::input::Input;
 use super::weights::{Init, Tensors, WeightSpec};
 use super::{Net, Output, Pass, dense, ops};
@@ -265,6 +267,10 @@ impl Net for Recurrent {
         Output { hidden, logits: dense(weights, "head", read) }
     }
 
+    fn infer(&self, weights: &NamedWeights<'_>, _steps: usize) -> Box<dyn Infer> {
+        infer::build(self, weights)
+    }
+
     fn graph(&self, graph: &mut Graph, input: &GraphInput, weights: &NamedWeights<'_>) -> Option<Value> {
         Some(graph::build(self, graph, input, weights))
     }
@@ -302,7 +308,7 @@ pub(crate) mod tests {
 
                 let run = |device: &Device, fused: bool| {
                     let tensors = Tensors::tracked(&specs, &values, &device.clone().autodiff());
-                    let input = Input::new(batch.clone(), device).unwrap();
+                    let input = Input::new(&batch, device).unwrap();
                     let hidden = match fused {
                         true => net.read_fused(&tensors, &input, &mut Pass::Infer),
                         false => net.read_stepwise(&tensors, &input, &mut Pass::Infer),
@@ -320,7 +326,7 @@ pub(crate) mod tests {
                     assert_near(&fused_gradient, &gradient, 1e-5);
                 }
                 let plain = Tensors::new(&specs, &values, &flex);
-                let input = Input::new(batch.clone(), &flex).unwrap();
+                let input = Input::new(&batch, &flex).unwrap();
                 assert_eq!(read(net.read_fused(&plain, &input, &mut Pass::Infer)).unwrap(), fused);
             }
         }

@@ -167,7 +167,7 @@ impl OnDevice<'_> {
             .enumerate()
             .map(|(shard, (own, batch))| {
                 let position = position(config, step, shard);
-                let input = Input::new(batch, &self.device)?;
+                let input = Input::new(&batch, &self.device)?;
                 let tensors = shared.with_gradients();
                 let mut pass = Pass::training(generator(seed, Purpose::Dropout, position));
                 let logits = self.net.forward(&tensors, &input, &mut pass).logits;
@@ -211,7 +211,9 @@ impl OnDevice<'_> {
         let chunks: Vec<Result<_, ModelError>> = rows
             .par_chunks(CHUNK)
             .map(|rows| {
-                weights::read(forward(self.net, &tensors, gather(side.windows, self.kind, rows)?, &self.device)?.logits)
+                weights::read(
+                    forward(self.net, &tensors, &gather(side.windows, self.kind, rows)?, &self.device)?.logits,
+                )
             })
             .collect();
         let (mut confusion, mut loss, mut weight) = (Confusion::new(classes), 0.0, 0.0);

@@ -78,3 +78,12 @@ fn ranges() {
     checks::refuses::<CnnConfig>(&json!({"filters": [8, 8]}), "kernels");
     checks::refuses::<CnnConfig>(&json!({"kernels": [8, 65, 3]}), "kernels");
 }
+
+#[test]
+fn slices_follow_the_library() {
+    checks::slices_follow_the_library::<CnnConfig>(&[
+        json!({}),
+        json!({"filters": [5, 3], "kernels": [2, 7]}),
+        json!({"filters": [64, 64, 64], "kernels": [5, 5, 5]}),
+    ]);
+}

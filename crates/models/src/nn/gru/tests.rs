@@ -51,3 +51,12 @@ fn ranges() {
     checks::refuses::<GruConfig>(&json!({"dropout": 0.95}), "dropout");
     checks::refuses::<GruConfig>(&json!({"train": {"clip_norm": 0}}), "train.clip_norm");
 }
+
+#[test]
+fn slices_follow_the_library() {
+    checks::slices_follow_the_library::<GruConfig>(&[
+        json!({}),
+        json!({"hidden": 5, "layers": 2}),
+        json!({"hidden": 9, "layers": 3, "bidirectional": true}),
+    ]);
+}

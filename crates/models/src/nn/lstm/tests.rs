@@ -61,3 +61,12 @@ fn ranges() {
     checks::refuses::<LstmConfig>(&json!({"hidden": 0}), "hidden");
     checks::refuses::<LstmConfig>(&json!({"layers": 5}), "layers");
 }
+
+#[test]
+fn slices_follow_the_library() {
+    checks::slices_follow_the_library::<LstmConfig>(&[
+        json!({}),
+        json!({"hidden": 5, "layers": 2}),
+        json!({"hidden": 9, "layers": 3, "bidirectional": true}),
+    ]);
+}

@@ -38,3 +38,12 @@ fn ranges() {
     checks::refuses::<MlpConfig>(&json!({"layers": 0}), "layers");
     checks::refuses::<MlpConfig>(&json!({"dropout": 1.0}), "dropout");
 }
+
+#[test]
+fn slices_follow_the_library() {
+    checks::slices_follow_the_library::<MlpConfig>(&[
+        json!({}),
+        json!({"hidden": 7, "layers": 3}),
+        json!({"hidden": 33, "layers": 1}),
+    ]);
+}

@@ -102,3 +102,12 @@ fn ranges() {
     checks::refuses::<TransformerConfig>(&json!({"layers": 0}), "layers");
     checks::refuses::<TransformerConfig>(&json!({"feed_forward": 0}), "feed_forward");
 }
+
+#[test]
+fn slices_follow_the_library() {
+    checks::slices_follow_the_library::<TransformerConfig>(&[
+        json!({}),
+        json!({"width": 6, "heads": 3, "layers": 1, "feed_forward": 5}),
+        json!({"width": 5, "heads": 1, "layers": 3}),
+    ]);
+}
