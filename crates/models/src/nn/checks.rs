@@ -166,7 +166,7 @@ pub(crate) fn fused_follows_the_library<C: NetConfig>(settings: &Value) {
         for training in [false, true] {
             let run = |device: Device| {
                 let device = super::device(device);
-                let input = Input::new(batch.clone(), &device).unwrap();
+                let input = Input::new(&batch, &device).unwrap();
                 let mut tensors = Tensors::new(&specs, &values, &device);
                 let mut pass = Pass::Infer;
                 if training {
