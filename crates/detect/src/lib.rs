@@ -9,3 +9,5 @@ pub mod ranking;
 pub mod reliability;
 
 pub use error::DetectError;
+
+pub mod sequence;

@@ -1,0 +1,243 @@
+//! Sequences from a parquet table: one row a sequence, a list column with its actions.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use polars::prelude::*;
+use stakeout_core::files::read_regular;
+use stakeout_core::text::printable;
+
+use super::data::Sequences;
+use super::jsonl::Names;
+use crate::DetectError;
+
+/// The largest table in bytes and in rows.
+const MAX_BYTES: u64 = 4 << 30;
+const MAX_ROWS: usize = 100_000_000;
+
+/// Which columns hold what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    /// A list of strings or whole numbers: the actions.
+    pub sequence: String,
+    /// 0 (normal) or 1 (anomalous), or a boolean; where the table has no such column, or no value in a row, there is no
+    /// label.
+    pub label: String,
+    /// Only rows whose column has this value, as text.
+    pub only: Vec<(String, String)>,
+}
+
+impl Default for Columns {
+    /// `sequence`, `label`, all rows.
+    fn default() -> Self {
+        Self { sequence: "sequence".to_owned(), label: "label".to_owned(), only: Vec::new() }
+    }
+}
+
+/// Reads a parquet file of sequences.
+///
+/// # Errors
+/// [`DetectError::Io`], and [`DetectError::Parse`] naming the column and the row for what is not such a table.
+pub fn read_parquet(path: &Path, columns: &Columns, mut names: Names<'_>) -> Result<Sequences, DetectError> {
+    let shown = path.display().to_string();
+    let bytes = read_regular(path, MAX_BYTES).map_err(|source| DetectError::Io {
+        action: "reading",
+        path: shown.clone(),
+        source,
+    })?;
+    // A third-party reader on bytes that anybody may have written: a panic of its own is an error of the file.
+    let read = catch_unwind(AssertUnwindSafe(|| rows(bytes, columns, &mut names)));
+    let why = match read {
+        Ok(Ok(data)) => return Ok(data),
+        Ok(Err(why)) => why,
+        Err(_) => "the table library gave up on it: the file is damaged, write it again".to_owned(),
+    };
+    Err(DetectError::Parse { path: shown, line: None, why })
+}
+
+fn text(error: &PolarsError) -> String {
+    printable(&error.to_string(), 200)
+}
+
+fn rows(bytes: Vec<u8>, columns: &Columns, names: &mut Names<'_>) -> Result<Sequences, String> {
+    let mut reader = ParquetReader::new(Cursor::new(bytes));
+    let schema = reader.schema().map_err(|error| text(&error))?;
+    let held: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
+    let has = |name: &String| held.contains(name);
+    let labelled = has(&columns.label);
+    let mut wanted = vec![columns.sequence.clone()];
+    wanted.extend(labelled.then(|| columns.label.clone()));
+    wanted.extend(columns.only.iter().map(|(name, _)| name.clone()));
+    wanted.sort();
+    wanted.dedup();
+    if let Some(absent) = wanted.iter().find(|name| !has(name)) {
+        let held = held.iter().map(|name| printable(name, 40)).collect::<Vec<_>>().join(", ");
+        return Err(format!("it has no column `{}`, it has {}", printable(absent, 64), printable(&held, 300)));
+    }
+    let n = reader.num_rows().map_err(|error| text(&error))?;
+    if n > MAX_ROWS {
+        return Err(format!("{n} rows, at most {MAX_ROWS} are read"));
+    }
+    let frame = reader.with_columns(Some(wanted)).finish().map_err(|error| text(&error))?;
+    let column = |name: &str| frame.column(name).map_err(|error| text(&error));
+
+    let mut kept = vec![true; frame.height()];
+    for (name, value) in &columns.only {
+        let cast = column(name)?.cast(&DataType::String).map_err(|error| text(&error))?;
+        let cells = cast.str().map_err(|error| text(&error))?;
+        for (kept, cell) in kept.iter_mut().zip(cells) {
+            *kept &= cell == Some(value.as_str());
+        }
+    }
+    let labels = if labelled { labels(column(&columns.label)?)? } else { vec![None; frame.height()] };
+    let actions = Actions::new(column(&columns.sequence)?, &columns.sequence)?;
+    let (mut data, mut ids) = (Sequences::default(), Vec::new());
+    for row in (0..frame.height()).filter(|&row| kept[row]) {
+        ids.clear();
+        actions.row(row, |name| names.id(name), &mut ids).map_err(|why| format!("row {}: {why}", row + 1))?;
+        data.push(ids.iter().copied(), labels[row]);
+    }
+    Ok(data)
+}
+
+fn labels(column: &Column) -> Result<Vec<Option<bool>>, String> {
+    let numbers = column.cast(&DataType::Int64).map_err(|error| text(&error))?;
+    let numbers = numbers.i64().map_err(|error| text(&error))?;
+    if numbers.null_count() > column.null_count() {
+        return Err(format!("column `{}`: a label is 0 (normal) or 1 (anomalous)", printable(column.name(), 64)));
+    }
+    let label = |(row, label): (usize, Option<i64>)| match label {
+        None => Ok(None),
+        Some(0) => Ok(Some(false)),
+        Some(1) => Ok(Some(true)),
+        Some(other) => Err(format!("row {}: label {other}: it is 0 (normal) or 1 (anomalous)", row + 1)),
+    };
+    numbers.iter().enumerate().map(label).collect()
+}
+
+/// A list column of names or of numbers.
+enum Actions {
+    Names(ListChunked),
+    Numbers(ListChunked),
+}
+
+impl Actions {
+    fn new(column: &Column, name: &str) -> Result<Self, String> {
+        let odd = || {
+            let kind = printable(&column.dtype().to_string(), 64);
+            format!("column `{}` is {kind}, not a list of strings or whole numbers", printable(name, 64))
+        };
+        let DataType::List(inner) = column.dtype() else { return Err(odd()) };
+        let cast = |to: DataType| {
+            let cast = column.cast(&DataType::List(Box::new(to))).map_err(|error| text(&error))?;
+            cast.list().cloned().map_err(|error| text(&error))
+        };
+        match **inner {
+            DataType::String => Ok(Self::Names(cast(DataType::String)?)),
+            ref inner if inner.is_integer() => Ok(Self::Numbers(cast(DataType::Int64)?)),
+            _ => Err(odd()),
+        }
+    }
+
+    fn row(
+        &self,
+        row: usize,
+        mut id: impl FnMut(&str) -> Result<u32, String>,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), String> {
+        let (Self::Names(list) | Self::Numbers(list)) = self;
+        let values = list.get_as_series(row).ok_or("there is no sequence")?;
+        let missing = || "an action is missing".to_owned();
+        if let Self::Names(_) = self {
+            for name in values.str().map_err(|error| text(&error))? {
+                ids.push(id(name.ok_or_else(missing)?)?);
+            }
+        } else {
+            for number in values.i64().map_err(|error| text(&error))? {
+                ids.push(id(&number.ok_or_else(missing)?.to_string())?);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sequence::Vocabulary;
+
+    fn written(frame: &mut DataFrame) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        ParquetWriter::new(std::fs::File::create(&path).unwrap()).finish(frame).unwrap();
+        (folder, path)
+    }
+
+    fn lists(rows: &[Series]) -> Column {
+        Series::new("sequence".into(), rows).into_column()
+    }
+
+    #[test]
+    fn lists_of_names_and_of_numbers_are_sequences() {
+        let names = lists(&[Series::new("".into(), ["open", "17"]), Series::new("".into(), ["日本"])]);
+        let numbers = lists(&[Series::new("".into(), [17i16, -2]), Series::new("".into(), [17i16])]);
+        for (column, expected) in [(names, ["open", "17", "日本"].as_slice()), (numbers, ["17", "-2"].as_slice())] {
+            let label = Column::new("label".into(), [Some(1i8), None]);
+            let split = Column::new("split".into(), ["train", "test"]);
+            let mut frame = DataFrame::new(2, vec![column, label, split]).unwrap();
+            let (_folder, path) = written(&mut frame);
+            let mut vocabulary = Vocabulary::default();
+            let data = read_parquet(&path, &Columns::default(), Names::Grow(&mut vocabulary)).unwrap();
+            assert_eq!(vocabulary.names().collect::<Vec<_>>(), expected);
+            assert_eq!((data.get(0), data.label(0), data.label(1)), (&[3, 4][..], Some(true), None));
+            let only = Columns { only: vec![("split".to_owned(), "test".to_owned())], ..Columns::default() };
+            assert_eq!(read_parquet(&path, &only, Names::Known(&vocabulary)).unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_no_table_of_sequences_is_said() {
+        let refused = |frame: &mut DataFrame, columns: &Columns| {
+            let (_folder, path) = written(frame);
+            read_parquet(&path, columns, Names::Grow(&mut Vocabulary::default())).unwrap_err().to_string()
+        };
+        let good = lists(&[Series::new("".into(), [1i64])]);
+        let mut frame = DataFrame::new(1, vec![good.clone()]).unwrap();
+        let other = Columns { sequence: "keys".to_owned(), ..Columns::default() };
+        assert!(refused(&mut frame, &other).contains("no column `keys`, it has sequence"));
+        let label = |values: Column| DataFrame::new(1, vec![good.clone(), values]).unwrap();
+        assert!(
+            refused(&mut label(Column::new("label".into(), [7i64])), &Columns::default()).contains("row 1: label 7")
+        );
+        assert!(refused(&mut label(Column::new("label".into(), ["x"])), &Columns::default()).contains("label"));
+        let mut plain = DataFrame::new(1, vec![Column::new("sequence".into(), [1.5f64])]).unwrap();
+        assert!(refused(&mut plain, &Columns::default()).contains("not a list"));
+        let mut floats = DataFrame::new(1, vec![lists(&[Series::new("".into(), [f64::NAN])])]).unwrap();
+        assert!(refused(&mut floats, &Columns::default()).contains("not a list of strings"));
+        let mut missing = DataFrame::new(1, vec![lists(&[Series::new("".into(), [Some("a"), None])])]).unwrap();
+        assert!(refused(&mut missing, &Columns::default()).contains("row 1: an action is missing"));
+        let long = "x".repeat(10_000_000);
+        let mut long = DataFrame::new(1, vec![lists(&[Series::new("".into(), [long.as_str()])])]).unwrap();
+        let error = refused(&mut long, &Columns::default());
+        assert!(error.contains("row 1: an action of 10000000 bytes") && error.len() < 500, "{error}");
+    }
+
+    #[test]
+    fn a_damaged_table_is_an_error() {
+        let mut frame = DataFrame::new(1, vec![lists(&[Series::new("".into(), ["open", "close"])])]).unwrap();
+        let (_folder, path) = written(&mut frame);
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            assert!(read_parquet(&path, &Columns::default(), Names::Grow(&mut Vocabulary::default())).is_err());
+        }
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x55;
+            std::fs::write(&path, &flipped).unwrap();
+            // Whatever comes back, it comes back.
+            let _ = read_parquet(&path, &Columns::default(), Names::Grow(&mut Vocabulary::default()));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Public logs: sessions of the Hadoop file system as sequences of log keys.
+
+use std::path::{Path, PathBuf};
+
+use stakeout_detect::sequence::{
+    Columns, Config, Evaluation, Mode, Names, Scratch, SequenceModel, Sequences, Threshold, Vocabulary, distinct,
+    evaluate, fit, folds, read_parquet,
+};
+
+/// A file of the public corpora, or a printed reason why there is none.
+fn data(path: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("STAKEOUT_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    let path = root.join(path);
+    if !path.is_file() {
+        println!("skipped: {} is not here (set STAKEOUT_DATA)", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+fn columns(name: &str, value: &str) -> Columns {
+    Columns {
+        sequence: "keys".to_owned(),
+        label: "anomalous".to_owned(),
+        only: vec![(name.to_owned(), value.to_owned())],
+    }
+}
+
+fn judged(model: &SequenceModel, data: &Sequences) -> Evaluation {
+    let mut out = Vec::new();
+    model.predict_all(data, &mut Scratch::default(), &mut out);
+    let judged: Vec<_> = out.iter().map(|p| (p.score, p.probability, p.label)).collect();
+    let truth: Vec<bool> = data.iter().map(|row| row.1 == Some(true)).collect();
+    evaluate(&judged, &truth, 200, 1).unwrap()
+}
+
+#[test]
+fn hdfs_100k_is_told_apart_as_well_as_its_copies_allow() {
+    let Some(path) = data("hdfs_log_keys/hdfs100k_sessions.parquet") else { return };
+    let mut vocabulary = Vocabulary::default();
+    let train = read_parquet(&path, &columns("split", "train"), Names::Grow(&mut vocabulary)).unwrap();
+    let test = read_parquet(&path, &columns("split", "test"), Names::Known(&vocabulary)).unwrap();
+    assert_eq!((train.len(), test.len(), vocabulary.len()), (6352, 1588, 19));
+    let config = Config { threshold: Threshold::BestF1, ..Config::default() };
+    let model = fit(&train, vocabulary, &config).unwrap().model;
+    let found = judged(&model, &test);
+    println!("{found:?}");
+    // Plain sets of 3-grams of normal sessions: F1 .674, AUROC .763.
+    assert!(found.f1.point.unwrap() >= 0.674 && found.auroc.point.unwrap() >= 0.763, "{found:?}");
+    assert!(found.ece.point.unwrap() < 0.02, "{found:?}");
+
+    // What no detector of key sequences can do: 26 of the 57 are the same sequence as a normal training session.
+    let usual = distinct(&train);
+    let known = test.iter().filter(|(actions, label)| {
+        let place = usual.sequences.binary_search(actions);
+        *label == Some(true) && place.is_ok_and(|place| usual.normal[place] > 0)
+    });
+    assert_eq!(known.count(), 26);
+}
+
+#[test]
+fn hdfs_anomalies_are_found_after_normal_sessions_alone() {
+    let Some(path) = data("hdfs_log_keys/sessions.parquet") else { return };
+    let mut vocabulary = Vocabulary::default();
+    let normal = read_parquet(&path, &columns("file", "hdfs_train"), Names::Grow(&mut vocabulary)).unwrap();
+    let all = distinct(&normal);
+    let fold = folds(&vec![0; all.sequences.len()], 5, 1);
+    let (mut alarms, mut recalls) = (0.0, Vec::new());
+    for own in 0..5 {
+        let (mut train, mut test) = (Sequences::default(), Sequences::default());
+        for (actions, label) in normal.iter() {
+            let held_out = fold[all.sequences.binary_search(&actions).unwrap()] == own;
+            if held_out { &mut test } else { &mut train }.push(actions.iter().copied(), label);
+        }
+        let config = Config { mode: Mode::OneClass, threshold: Threshold::FalseAlarms(0.01), ..Config::default() };
+        let model = fit(&train, vocabulary.clone(), &config).unwrap().model;
+        let abnormal = columns("file", "hdfs_test_abnormal");
+        let abnormal = read_parquet(&path, &abnormal, Names::Known(model.vocabulary())).unwrap();
+        alarms += judged(&model, &test).false_positive_rate.point.unwrap() * test.len() as f64;
+        recalls.push(judged(&model, &abnormal).recall.point.unwrap());
+    }
+    let alarms = alarms / normal.len() as f64;
+    println!("false positives {alarms}, recalls {recalls:?}");
+    assert!(alarms <= 0.01 && recalls.iter().all(|recall| *recall > 0.95), "{alarms} {recalls:?}");
+}
