@@ -16,8 +16,8 @@ use mimalloc::MiMalloc;
 use ndarray::{Array2, Array3};
 use serde_json::json;
 use stakeout_core::{
-    BaseModel, ChannelSpec, Device, FitContext, InputKind, Labelled, Moments, Schema, Scratch, Silent, Source,
-    View, WindowSpec, WindowTable, channels, class,
+    BaseModel, ChannelSpec, Device, FitContext, InputKind, Labelled, Moments, Schema, Scratch, Silent, Source, View,
+    WindowSpec, WindowTable, channels, class,
 };
 use stakeout_features::live::{FAR_STRIDES, Live};
 use stakeout_features::scale;

@@ -5,9 +5,10 @@
 mod error;
 
 pub mod baseline;
+pub mod drift;
+pub mod fusion;
 pub mod ranking;
 pub mod reliability;
+pub mod sequence;
 
 pub use error::DetectError;
-
-pub mod sequence;

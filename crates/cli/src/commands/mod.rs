@@ -18,6 +18,7 @@ mod predict_stream;
 mod registry;
 mod replace;
 mod report;
+mod sequence;
 mod simulate;
 mod split;
 mod train;
@@ -49,6 +50,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Gate(args) => gate::run(&args, context),
         Command::Baseline(Baseline::Train(args)) => baseline::train(&args, context),
         Command::Baseline(Baseline::Score(args)) => baseline::score(&args, context),
+        Command::Sequence(command) => sequence::run(&command, context),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -9,13 +9,13 @@ const MAX_KNOTS: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Meaning {
-    /// Anomalies are known: centred isotonic regression on scores of sequences that the head was not fitted on (Oron and
-    /// Flournoy 2017, section 2.2): the levels of pooled neighbours (Ayer et al. 1955) at their mean scores, straight
-    /// lines between them.
+    /// Anomalies are known: isotonic regression on scores of sequences that the head was not fitted on (Zadrozny and
+    /// Elkan 2002): neighbours whose order the labels do not bear out are pooled (Ayer et al. 1955) and mean the same;
+    /// straight lines between the blocks.
     Isotonic {
-        /// Mean scores of the blocks, ascending.
+        /// The lowest and the highest score of each block, ascending.
         scores: Vec<f64>,
-        /// Share of anomalies in each block, ascending.
+        /// Share of anomalies at each score, never falling.
         levels: Vec<f64>,
     },
     /// Only normal sequences are known: a conformal p-value (Vovk, Gammerman and Shafer 2005, section 2.2), then the most
@@ -46,6 +46,9 @@ impl Meaning {
                     levels[0]
                 } else if right == scores.len() {
                     levels[right - 1]
+                } else if scores[right] == score {
+                    // Not by way of the line: what is pooled means the same to the last bit.
+                    levels[right]
                 } else {
                     let part = (score - scores[right - 1]) / (scores[right] - scores[right - 1]);
                     levels[right - 1] + part * (levels[right] - levels[right - 1])
@@ -68,9 +71,9 @@ impl Meaning {
         let rising = |values: &[f64]| values.is_sorted_by(|a, b| a < b) && values.iter().all(|v| v.abs() <= 1e300);
         match self {
             Self::Isotonic { scores, levels } => {
-                let inside = levels.iter().all(|level| (0.0..=1.0).contains(level)) && rising(levels);
+                let inside = levels.iter().all(|level| (0.0..=1.0).contains(level)) && levels.is_sorted();
                 (scores.is_empty() || scores.len() != levels.len() || !rising(scores) || !inside)
-                    .then_some("an isotonic map needs as many rising levels in [0, 1] as rising scores")
+                    .then_some("an isotonic map needs as many levels in [0, 1] that do not fall as rising scores")
             }
             Self::Tail { scores, at_least, total, prior } => {
                 let falling =
@@ -94,35 +97,54 @@ pub(super) fn at_most(p: f64, prior: f64) -> f64 {
     1.0 / (1.0 + (1.0 - prior) / prior * bound)
 }
 
-/// Fits a centred isotonic map to weighted scores. Levels stay inside what the rule of succession allows: no score
-/// makes an anomaly certain or impossible. There is at least one score.
+/// Fits an isotonic map to weighted scores. Levels stay inside what the rule of succession allows: no score makes an
+/// anomaly certain or impossible. There is at least one score.
 pub(super) fn isotonic(scores: &[f64], labels: &[bool], weights: &[f64]) -> Meaning {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_unstable_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
-    // (weight, weight of anomalies, weighted sum of scores)
-    let mut blocks: Vec<[f64; 3]> = Vec::new();
+    let mut blocks: Vec<Block> = Vec::new();
     for tied in order.chunk_by(|&a, &b| scores[a] == scores[b]) {
-        let weight: f64 = tied.iter().map(|&i| weights[i]).sum();
-        let hits: f64 = tied.iter().filter(|&&i| labels[i]).map(|&i| weights[i]).sum();
-        let mut block = [weight, hits, weight * scores[tied[0]]];
-        while let Some(before) = blocks.last().filter(|before| before[1] / before[0] >= block[1] / block[0]) {
-            block = std::array::from_fn(|i| before[i] + block[i]);
+        let weight = tied.iter().map(|&i| weights[i]).sum();
+        let hits = tied.iter().filter(|&&i| labels[i]).map(|&i| weights[i]).sum();
+        let mut block = Block { first: scores[tied[0]], last: scores[tied[0]], weight, hits };
+        while let Some(before) = blocks.last().filter(|before| before.level() >= block.level()) {
+            block = Block {
+                first: before.first,
+                last: block.last,
+                weight: before.weight + block.weight,
+                hits: before.hits + block.hits,
+            };
             blocks.pop();
         }
         blocks.push(block);
     }
     let total: f64 = weights.iter().sum();
-    let (least, most) = (1.0 / (total + 2.0), (total + 1.0) / (total + 2.0));
-    let (mut knots, mut levels): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
-    for [weight, hits, sum] in blocks {
-        let (knot, level) = (sum / weight, (hits / weight).clamp(least, most));
-        // Rounding may bring two neighbours together.
-        if knots.last().is_none_or(|last| *last < knot) && levels.last().is_none_or(|last| *last < level) {
-            knots.push(knot);
+    let (mut knots, mut levels) = (Vec::new(), Vec::new());
+    for block in blocks {
+        let level = block.level().clamp(1.0 / (total + 2.0), (total + 1.0) / (total + 2.0));
+        knots.push(block.first);
+        levels.push(level);
+        if block.last > block.first {
+            knots.push(block.last);
             levels.push(level);
         }
     }
     Meaning::Isotonic { scores: knots, levels }
+}
+
+/// Neighbouring scores that mean the same.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    first: f64,
+    last: f64,
+    weight: f64,
+    hits: f64,
+}
+
+impl Block {
+    fn level(&self) -> f64 {
+        self.hits / self.weight
+    }
 }
 
 /// The tail of weighted scores of normal sequences. Thinned out to [`MAX_KNOTS`], a p-value is never smaller than that
@@ -160,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_isotonic_map_rises_and_keeps_the_mean_of_its_blocks(
+        fn an_isotonic_map_is_the_min_max_formula_and_rises(
             rows in prop::collection::vec((-20i32..20, any::<bool>(), 1u8..5), 1..60)
         ) {
             let scores: Vec<f64> = rows.iter().map(|row| f64::from(row.0) / 3.0).collect();
@@ -169,7 +191,7 @@ mod tests {
             let map = isotonic(&scores, &labels, &weights);
             prop_assert_eq!(map.broken(), None);
             let Meaning::Isotonic { scores: knots, levels } = &map else { panic!("isotonic") };
-            // The level of each knot by the min-max formula of isotonic regression (Barlow et al. 1972, equation 1.9).
+            // The level of each score by the min-max formula of isotonic regression (Barlow et al. 1972, equation 1.9).
             let mut sorted = scores.clone();
             sorted.sort_by(f64::total_cmp);
             sorted.dedup();
@@ -185,13 +207,13 @@ mod tests {
                 (0..=at).map(over_ends).fold(f64::NEG_INFINITY, f64::max)
             }).collect();
             let total: f64 = weights.iter().sum();
-            let mut distinct: Vec<f64> =
-                slow.iter().map(|level| level.clamp(1.0 / (total + 2.0), (total + 1.0) / (total + 2.0))).collect();
-            distinct.dedup_by(|a, b| (*a - *b).abs() < 1e-9);
-            prop_assert_eq!(distinct.len(), levels.len());
-            for ((level, slow), knot) in levels.iter().zip(&distinct).zip(knots) {
-                prop_assert!((level - slow).abs() < 1e-9 && (map.probability(*knot) - level).abs() < 1e-9);
+            for (score, slow) in sorted.iter().zip(&slow) {
+                let slow = slow.clamp(1.0 / (total + 2.0), (total + 1.0) / (total + 2.0));
+                prop_assert!((map.probability(*score) - slow).abs() < 1e-9);
             }
+            prop_assert!(knots.iter().zip(levels).all(|(knot, level)| map.probability(*knot) == *level));
+            let between: Vec<f64> = (-100..100).map(|i| map.probability(f64::from(i) / 10.0)).collect();
+            prop_assert!(between.is_sorted());
         }
 
         #[test]

@@ -40,8 +40,11 @@ pub struct Evaluation {
     pub false_positive_rate: Figure,
     /// Share of sessions called right.
     pub accuracy: Figure,
-    /// Probability that an anomalous session scores above a normal one, a tie counting half (Mann and Whitney 1947).
+    /// Chance that an anomalous session has a higher probability than a normal one, a tie counting half (Mann and Whitney
+    /// 1947): what is acted on. Scores whose order training does not bear out have one probability.
     pub auroc: Figure,
+    /// The same of the score, whose order is finer.
+    pub auroc_of_score: Figure,
     /// Mean of (p − y)² (Brier 1950; of one class, 0 to 1).
     pub brier: Figure,
     /// Expected calibration error of the probability that the session is what the larger probability says: 15 bins of
@@ -49,7 +52,7 @@ pub struct Evaluation {
     pub ece: Figure,
 }
 
-const FIGURES: usize = 8;
+const FIGURES: usize = 9;
 
 /// One session as it was judged.
 #[derive(Debug, Clone, Copy)]
@@ -83,12 +86,13 @@ pub fn evaluate(
     if let Some((score, p, _)) = judged.iter().find(|(score, p, _)| score.is_nan() || !(0.0..=1.0).contains(p)) {
         return refuse(format!("score {score}, probability {p}"));
     }
-    let mut sessions: Vec<Session> = (judged.iter().zip(truth))
+    let sessions: Vec<Session> = (judged.iter().zip(truth))
         .map(|(&(score, probability, called), &anomalous)| Session { score, probability, called, anomalous })
         .collect();
-    sessions.sort_by(|a, b| a.score.total_cmp(&b.score)); // stable
-    let once = vec![1u32; sessions.len()];
-    let point = figures(&sessions, &once);
+    let by_probability = order(&sessions, |session| session.probability);
+    let by_score = order(&sessions, |session| session.score);
+    let orders = [&by_probability, &by_score];
+    let point = figures(&sessions, orders, &vec![1; sessions.len()]);
 
     let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
     let streams: Vec<(Xoshiro256PlusPlus, usize)> = (0..resamples.div_ceil(CHUNK))
@@ -109,7 +113,7 @@ pub fn evaluate(
                         let at = (u128::from(stream.next_u64()) * sessions.len() as u128) >> 64;
                         times[at as usize] += 1;
                     }
-                    figures(&sessions, &times)
+                    figures(&sessions, orders, &times)
                 })
                 .collect::<Vec<_>>()
         })
@@ -129,8 +133,9 @@ pub fn evaluate(
         false_positive_rate: figure(3),
         accuracy: figure(4),
         auroc: figure(5),
-        brier: figure(6),
-        ece: figure(7),
+        auroc_of_score: figure(6),
+        brier: figure(7),
+        ece: figure(8),
     })
 }
 
@@ -142,47 +147,60 @@ fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
     Some(sorted[below] + part * (sorted[above] - sorted[below]))
 }
 
-/// The figures of sessions in ascending order of their scores, each taken as many times as told.
-fn figures(sessions: &[Session], times: &[u32]) -> [Option<f64>; FIGURES] {
-    let (mut tp, mut fp, mut fn_, mut tn) = (0.0, 0.0, 0.0, 0.0);
-    let (mut brier, mut won) = (0.0, 0.0);
-    let mut bins = [[0.0; 3]; BINS];
-    let mut below = 0.0;
-    let mut at = 0;
-    for tied in sessions.chunk_by(|a, b| a.score == b.score) {
+/// The sessions in ascending order of a value, equal ones together.
+fn order(sessions: &[Session], value: impl Fn(&Session) -> f64) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..sessions.len()).collect();
+    order.sort_by(|&a, &b| value(&sessions[a]).total_cmp(&value(&sessions[b]))); // stable
+    let tied = order.chunk_by(|&a, &b| value(&sessions[a]) == value(&sessions[b]));
+    tied.map(<[usize]>::to_vec).collect()
+}
+
+/// Pairs of an anomalous and a normal session that are in the right order, equal ones counting half.
+fn won(sessions: &[Session], order: &[Vec<usize>], times: &[u32]) -> f64 {
+    let (mut won, mut below) = (0.0, 0.0);
+    for tied in order {
         let mut here = [0.0; 2];
-        for (session, &times) in tied.iter().zip(&times[at..]) {
-            let w = f64::from(times);
-            here[usize::from(session.anomalous)] += w;
-            match (session.called, session.anomalous) {
-                (true, true) => tp += w,
-                (true, false) => fp += w,
-                (false, true) => fn_ += w,
-                (false, false) => tn += w,
-            }
-            let (p, y) = (session.probability, if session.anomalous { 1.0 } else { 0.0 });
-            brier += w * (p - y) * (p - y);
-            let sure = p.max(1.0 - p);
-            let bin = &mut bins[((sure * BINS as f64) as usize).min(BINS - 1)];
-            bin[0] += w;
-            bin[1] += w * sure;
-            bin[2] += if (p >= 0.5) == session.anomalous { w } else { 0.0 };
-        }
+        tied.iter().for_each(|&i| here[usize::from(sessions[i].anomalous)] += f64::from(times[i]));
         won += here[1] * (below + here[0] / 2.0);
         below += here[0];
-        at += tied.len();
+    }
+    won
+}
+
+/// The figures of sessions, each taken as many times as told; `orders` is theirs by probability and by score.
+fn figures(sessions: &[Session], orders: [&Vec<Vec<usize>>; 2], times: &[u32]) -> [Option<f64>; FIGURES] {
+    let (mut tp, mut fp, mut fn_, mut tn) = (0.0, 0.0, 0.0, 0.0);
+    let mut brier = 0.0;
+    let mut bins = [[0.0; 3]; BINS];
+    for (session, &times) in sessions.iter().zip(times) {
+        let w = f64::from(times);
+        match (session.called, session.anomalous) {
+            (true, true) => tp += w,
+            (true, false) => fp += w,
+            (false, true) => fn_ += w,
+            (false, false) => tn += w,
+        }
+        let (p, y) = (session.probability, if session.anomalous { 1.0 } else { 0.0 });
+        brier += w * (p - y) * (p - y);
+        let sure = p.max(1.0 - p);
+        let bin = &mut bins[((sure * BINS as f64) as usize).min(BINS - 1)];
+        bin[0] += w;
+        bin[1] += w * sure;
+        bin[2] += if (p >= 0.5) == session.anomalous { w } else { 0.0 };
     }
     let (positive, negative) = (tp + fn_, fp + tn);
     let n = positive + negative;
     let share = |a: f64, b: f64| (b > 0.0).then(|| a / b);
     let ece = bins.iter().map(|[_, sure, hits]| (sure - hits).abs()).sum::<f64>();
+    let [auroc, auroc_of_score] = orders.map(|order| share(won(sessions, order, times), positive * negative));
     [
         share(2.0 * tp, 2.0 * tp + fp + fn_),
         share(tp, tp + fp),
         share(tp, positive),
         share(fp, negative),
         share(tp + tn, n),
-        share(won, positive * negative),
+        auroc,
+        auroc_of_score,
         share(brier, n),
         share(ece, n),
     ]
@@ -216,14 +234,15 @@ mod tests {
             prop_assert!(same(found.f1, 2.0 * tp / (2.0 * tp + fp + missed)));
             prop_assert!(same(found.precision, tp / (tp + fp)) && same(found.recall, tp / (tp + missed)));
             prop_assert!(same(found.false_positive_rate, fp / (fp + tn)) && same(found.accuracy, (tp + tn) / n));
-            let (mut won, mut pairs) = (0.0, 0.0);
+            let (mut won, mut pairs) = ([0.0; 2], 0.0);
             for a in rows.iter().filter(|r| r.3) {
                 for b in rows.iter().filter(|r| !r.3) {
                     pairs += 1.0;
-                    won += f64::from(i32::from(a.0 > b.0) + i32::from(a.0 >= b.0)) / 2.0;
+                    won[0] += f64::from(i32::from(a.1 > b.1) + i32::from(a.1 >= b.1)) / 2.0;
+                    won[1] += f64::from(i32::from(a.0 > b.0) + i32::from(a.0 >= b.0)) / 2.0;
                 }
             }
-            prop_assert!(same(found.auroc, won / pairs));
+            prop_assert!(same(found.auroc, won[0] / pairs) && same(found.auroc_of_score, won[1] / pairs));
             let mut ece = 0.0;
             for bin in 0..BINS {
                 let inside = |p: f64| ((p.max(1.0 - p) * 15.0).floor() as usize).min(14) == bin;

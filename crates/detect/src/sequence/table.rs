@@ -86,7 +86,7 @@ fn rows(bytes: Vec<u8>, columns: &Columns, names: &mut Names<'_>) -> Result<Sequ
     for (name, value) in &columns.only {
         let cast = column(name)?.cast(&DataType::String).map_err(|error| text(&error))?;
         let cells = cast.str().map_err(|error| text(&error))?;
-        for (kept, cell) in kept.iter_mut().zip(cells) {
+        for (kept, cell) in kept.iter_mut().zip(cells.iter()) {
             *kept &= cell == Some(value.as_str());
         }
     }
@@ -150,11 +150,11 @@ impl Actions {
         let values = list.get_as_series(row).ok_or("there is no sequence")?;
         let missing = || "an action is missing".to_owned();
         if let Self::Names(_) = self {
-            for name in values.str().map_err(|error| text(&error))? {
+            for name in values.str().map_err(|error| text(&error))?.iter() {
                 ids.push(id(name.ok_or_else(missing)?)?);
             }
         } else {
-            for number in values.i64().map_err(|error| text(&error))? {
+            for number in values.i64().map_err(|error| text(&error))?.iter() {
                 ids.push(id(&number.ok_or_else(missing)?.to_string())?);
             }
         }
