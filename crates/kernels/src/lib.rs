@@ -15,7 +15,8 @@
 //!
 //! Histogram gradient boosting, in the order in which a tree is grown:
 //! * [`bins`]: values to at most 255 quantile bins and one for missing values;
-//! * [`histogram`]: gradient sums per bin;
+//! * [`quantise`]: derivatives of the loss as whole numbers;
+//! * [`histogram`]: their sums per bin;
 //! * [`split`]: the best cut of a histogram;
 //! * [`partition`]: the rows of a node to its two children.
 //!
@@ -45,6 +46,7 @@ pub mod linear;
 pub mod lstm;
 pub mod partition;
 pub mod product;
+pub mod quantise;
 pub mod recurrent;
 pub mod rocket;
 pub mod simd;

@@ -12,10 +12,12 @@
 //! programs).
 
 mod boost;
+mod coded;
 mod export;
 mod forest;
 mod grow;
 mod objective;
+mod root;
 mod state;
 pub mod xgboost;
 

@@ -1,16 +1,19 @@
 //! The boosting loop.
 
+use rand::Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use stakeout_core::{EpochRecord, FitContext, Labelled, ModelError};
-use stakeout_kernels::histogram::Gradient;
+use stakeout_kernels::histogram::{LANES, Line};
+use stakeout_kernels::quantise::{Gradient, Packed, Units};
 use stakeout_kernels::split::Rule;
 
+use super::coded::Coded;
 use super::forest::Forest;
 use super::grow::{Grower, Sample, Tree, Workspace};
 use super::objective::{self, Scored};
 use super::state::{Best, State};
-use super::{GbtConfig, INPUT, MIN_VALIDATION_WINDOWS};
+use super::{GbtConfig, INPUT, MIN_VALIDATION_WINDOWS, root};
 use crate::draw::{choose, complement, share, stream};
 use crate::trees::binned::{Binned, Edges};
 use crate::weighted::Weighted;
@@ -51,14 +54,17 @@ pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext
         }
     }
 
+    let coded = Coded::of(&training.binned, &edges);
     let grower = Grower {
         binned: &training.binned,
+        coded: &coded,
         edges: &edges,
         rule: Rule { lambda: config.lambda, min_child_weight: config.min_child_weight, min_gain: config.min_gain },
         max_depth: config.max_depth,
         learning_rate: config.learning_rate,
     };
     let mut desks: Vec<Desk> = training.scored.margins.iter().map(|_| Desk::default()).collect();
+    let mut lines = Vec::new();
     training.scored.score();
     let mut save_at = next_save(state.forest.rounds());
     loop {
@@ -72,7 +78,7 @@ pub(super) fn boost(config: &GbtConfig, train: Labelled<'_>, cx: &mut FitContext
             return Err(ModelError::Cancelled);
         }
 
-        let trees = grow_round(config, seed, round, &grower, &mut training.scored, &mut desks);
+        let trees = grow_round(config, seed, round, &grower, &mut training.scored, &mut desks, &mut lines);
         for (output, tree) in trees.iter().enumerate() {
             if let Some(side) = &mut validation {
                 side.add(tree, output);
@@ -144,6 +150,9 @@ impl Side {
 #[derive(Default)]
 struct Desk {
     gradients: Vec<Gradient>,
+    packed: Vec<Packed>,
+    units: Option<Units>,
+    root: Vec<Line>,
     work: Workspace,
 }
 
@@ -155,29 +164,48 @@ fn grow_round(
     grower: &Grower<'_>,
     scored: &mut Scored,
     desks: &mut [Desk],
+    lines: &mut Vec<Line>,
 ) -> Vec<Tree> {
     let Scored { labels, weights, margins, probabilities, .. } = scored;
     let (n, width, classes) = (labels.len(), grower.edges.0.len(), probabilities.len() / labels.len());
     let rows = choose(n, share(n, config.subsample), &mut generator(seed, round, Draw::Rows));
     let others = complement(n, &rows);
     let first = objective::classes_of_outputs(classes).start;
+    desks.par_iter_mut().enumerate().with_max_len(1).for_each(|(output, desk)| {
+        let class = output + first;
+        desk.gradients.clear();
+        desk.gradients.extend(
+            probabilities.iter().skip(class).step_by(classes).zip(&*labels).zip(&*weights).map(
+                |((p, label), weight)| objective::gradient(*p, usize::from(*label) == class, *weight, classes),
+            ),
+        );
+        let units = Units::of(rows.iter().map(|row| desk.gradients[*row as usize]));
+        let mut dither = generator(seed, round, Draw::Rounding(output as u32));
+        desk.packed.resize(n, 0);
+        for row in &rows {
+            desk.packed[*row as usize] = units.round(desk.gradients[*row as usize], dither.next_u64());
+        }
+        desk.units = Some(units);
+        desk.root = desk.work.histograms();
+    });
+    for desks in desks.chunks_mut(LANES) {
+        let (packed, mut roots): (Vec<&[Packed]>, Vec<&mut Vec<Line>>) =
+            desks.iter_mut().map(|desk| (&desk.packed[..], &mut desk.root)).unzip();
+        root::lines(&packed, &rows, lines);
+        root::histograms(grower.binned, grower.coded, &rows, lines, &mut roots);
+    }
     margins
         .par_iter_mut()
         .zip(desks)
         .enumerate()
         .with_max_len(1)
         .map(|(output, (margins, desk))| {
-            let class = output + first;
             let draw = Draw::Columns(output as u32);
             let columns = choose(width, share(width, config.colsample), &mut generator(seed, round, draw));
-            desk.gradients.clear();
-            desk.gradients.extend(
-                probabilities.iter().skip(class).step_by(classes).zip(&*labels).zip(&*weights).map(
-                    |((p, label), weight)| objective::gradient(*p, usize::from(*label) == class, *weight, classes),
-                ),
-            );
-            let sample = Sample { gradients: &desk.gradients, rows: &rows, columns: &columns };
-            let tree = grower.grow(&sample, &mut desk.work, margins);
+            let Desk { gradients, packed, units, root, work } = desk;
+            let units = units.expect("each desk was given units above");
+            let sample = Sample { gradients, packed, units, rows: &rows, columns: &columns };
+            let tree = grower.grow(&sample, std::mem::take(root), work, margins);
             tree.add_to(grower.binned, others.iter().copied(), margins);
             tree
         })
@@ -197,6 +225,7 @@ enum Draw {
     Sketch,
     Rows,
     Columns(u32),
+    Rounding(u32),
 }
 
 fn generator(seed: u64, round: usize, draw: Draw) -> Xoshiro256PlusPlus {
@@ -204,14 +233,13 @@ fn generator(seed: u64, round: usize, draw: Draw) -> Xoshiro256PlusPlus {
         Draw::Sketch => 0,
         Draw::Rows => 1,
         Draw::Columns(output) => 2 + u64::from(output),
+        Draw::Rounding(output) => 1 << 32 | u64::from(output),
     };
     stream(seed, [round as u64, purpose])
 }
 
 #[cfg(test)]
 mod tests {
-    use rand::Rng;
-
     use super::*;
 
     #[test]
@@ -223,6 +251,7 @@ mod tests {
             first(1, 1, Draw::Rows),
             first(1, 0, Draw::Columns(0)),
             first(1, 0, Draw::Columns(1)),
+            first(1, 0, Draw::Rounding(0)),
             first(1, 0, Draw::Sketch),
         ];
         for (i, a) in draws.iter().enumerate() {

@@ -1,27 +1,30 @@
 //! One regression tree on gradients, grown depth first to a depth limit.
 //!
-//! Histograms are summed over the smaller of two children; the other's are the parent's less these, as in LightGBM.
-//! Depth first keeps one or two sets of histograms a level alive.
+//! Histograms are summed over the smaller of two children; the other's are the parent's less these, as in LightGBM. A few
+//! columns are summed and searched for cuts at a time, while their histograms are in the first-level cache; those of nodes
+//! whose children are leaves never leave it. Depth first keeps one or two sets of histograms a level alive.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
-use stakeout_kernels::histogram::{self, EMPTY, Gradient, Histogram};
+use stakeout_kernels::histogram::{GROUPS, LANES, Line, fill};
 use stakeout_kernels::partition::partition;
-use stakeout_kernels::split::{Cut, Rule, Side, best_cut};
+use stakeout_kernels::quantise::{Gradient, Packed, Units};
+use stakeout_kernels::simd::Level;
+use stakeout_kernels::split::{self, Cut, Rule, Side, best_cut, best_cuts};
 
+use super::coded::Coded;
 use super::forest::LIMIT;
 use crate::trees::binned::{Binned, Edges};
 use crate::trees::node::{Node, leaf_of_bins};
 
 /// Histograms of fewer additions than this are not worth waking other threads for.
-const PARALLEL: usize = 1 << 17;
-/// Columns a task.
-const COLUMNS: usize = 16;
+const PARALLEL: usize = 1 << 18;
 
 /// What all trees of a fit share.
 pub(super) struct Grower<'a> {
     pub(super) binned: &'a Binned,
+    pub(super) coded: &'a Coded,
     pub(super) edges: &'a Edges,
     pub(super) rule: Rule,
     pub(super) max_depth: u32,
@@ -32,6 +35,9 @@ pub(super) struct Grower<'a> {
 pub(super) struct Sample<'a> {
     /// One entry a row of the data.
     pub(super) gradients: &'a [Gradient],
+    /// The same, rounded.
+    pub(super) packed: &'a [Packed],
+    pub(super) units: Units,
     /// The rows that the tree sees, ascending.
     pub(super) rows: &'a [u32],
     /// The columns that it may split on, ascending.
@@ -43,22 +49,46 @@ pub(super) struct Sample<'a> {
 pub(super) struct Workspace {
     rows: Vec<u32>,
     spare: Vec<u32>,
-    own: Vec<Gradient>,
-    histograms: Vec<Vec<Histogram>>,
+    own: Vec<Packed>,
+    /// Which columns of each group may be cut, a bit each.
+    columns: Vec<u8>,
+    /// Sums of derivatives of each node.
+    sums: Vec<[f64; 2]>,
+    histograms: Vec<Vec<Line>>,
+}
+
+impl Workspace {
+    /// Room for the histograms of a node; the content is unspecified.
+    pub(super) fn histograms(&mut self) -> Vec<Line> {
+        self.histograms.pop().unwrap_or_default()
+    }
 }
 
 impl Grower<'_> {
-    /// Grows a tree and adds its values to the margins of the rows that it sees.
-    pub(super) fn grow(&self, sample: &Sample<'_>, work: &mut Workspace, margins: &mut [f32]) -> Tree {
+    /// Grows a tree from the histograms of its root and adds its values to the margins of the rows that it sees.
+    pub(super) fn grow(
+        &self,
+        sample: &Sample<'_>,
+        root: Vec<Line>,
+        work: &mut Workspace,
+        margins: &mut [f32],
+    ) -> Tree {
         work.rows.clear();
         work.rows.extend_from_slice(sample.rows);
         work.spare.resize(sample.rows.len(), 0);
-        let mut growing = Growing { grower: self, sample, work, margins, tree: Tree::default(), open: Vec::new() };
-        growing.root();
+        work.columns.clear();
+        work.columns.resize(self.coded.groups(), 0);
+        for column in sample.columns {
+            work.columns[*column as usize / LANES] |= 1 << (*column as usize % LANES);
+        }
+        work.sums.clear();
+        let (tree, open) = (Tree::default(), Vec::new());
+        let mut growing = Growing { grower: self, sample, work, margins, tree, open, level: Level::best() };
+        growing.root(root);
         while let Some(node) = growing.open.pop() {
             growing.split(node);
         }
-        growing.tree
+        growing.finish()
     }
 
     /// The step of Newton's method for rows with these sums, shortened by the learning rate.
@@ -98,21 +128,30 @@ impl Tree {
         }
     }
 
-    fn push(&mut self, value: f32) -> usize {
-        self.nodes.push(Node::leaf(value));
+    fn push(&mut self) -> usize {
+        self.nodes.push(Node::leaf(0.0));
         self.cuts.push(0);
         self.nodes.len() - 1
     }
 }
 
-/// A node with histograms, to be split.
+/// A node with its best cut, to be split.
 struct Open {
     node: usize,
     /// Its rows, as a range of the workspace's.
     rows: Range<usize>,
     depth: u32,
-    sum: [f64; 2],
-    histograms: Vec<Histogram>,
+    total: Packed,
+    cut: Cut,
+    histograms: Vec<Line>,
+}
+
+/// The rows of a node and what they sum to.
+struct Span {
+    rows: Range<usize>,
+    total: Packed,
+    /// `None` where the node must be a leaf.
+    scan: Option<split::Node>,
 }
 
 struct Growing<'a> {
@@ -122,131 +161,217 @@ struct Growing<'a> {
     margins: &'a mut [f32],
     tree: Tree,
     open: Vec<Open>,
+    level: Level,
 }
 
 impl Growing<'_> {
-    fn root(&mut self) {
-        let rows = 0..self.work.rows.len();
-        let sum = self.sum(&rows);
-        let node = self.tree.push(self.grower.value(sum));
-        if self.may_split(&rows, 0, sum) {
-            let histograms = self.histograms(&rows);
-            self.open.push(Open { node, rows, depth: 0, sum, histograms });
-        } else {
-            self.close(node, rows);
-        }
+    fn root(&mut self, histograms: Vec<Line>) {
+        let total = self.sample.rows.iter().fold(0, |sum: Packed, row| sum.wrapping_add(self.sample.packed[*row as usize]));
+        let span = self.span(0..self.work.rows.len(), 0, total);
+        let cut = span.scan.and_then(|node| {
+            let groups = histograms.par_chunks_exact(self.grower.coded.bins()).enumerate();
+            groups.filter_map(|(group, lines)| self.best(&node, group, lines)).reduce_with(Cut::better)
+        });
+        let node = self.tree.push();
+        self.enter(node, span, 0, cut, histograms);
     }
 
     fn split(&mut self, parent: Open) {
-        let Some((column, cut)) = self.best(&parent) else {
-            self.close(parent.node, parent.rows);
-            return self.work.histograms.push(parent.histograms);
-        };
-        let bins = self.grower.binned.column(column);
+        let Open { cut, total, .. } = parent;
+        let bins = self.grower.binned.column(cut.column);
         let Workspace { rows, spare, .. } = &mut *self.work;
         let left = partition(&mut rows[parent.rows.clone()], spare, bins, cut.bin, cut.missing);
         let border = parent.rows.start + left;
-        let sides = [parent.rows.start..border, border..parent.rows.end];
-        if sides.iter().any(Range::is_empty) {
-            // rounding in a subtracted histogram can make an empty child look worth it
-            self.close(parent.node, parent.rows);
-            return self.work.histograms.push(parent.histograms);
-        }
+        let depth = parent.depth + 1;
+        let spans = [
+            self.span(parent.rows.start..border, depth, cut.left),
+            self.span(border..parent.rows.end, depth, total.wrapping_sub(cut.left)),
+        ];
 
-        let sums = sides.clone().map(|rows| self.sum(&rows));
-        let nodes = sums.map(|sum| self.tree.push(self.grower.value(sum)));
-        let threshold = self.grower.edges.0[column].get(usize::from(cut.bin)).copied().unwrap_or(f32::INFINITY);
-        self.tree.nodes[parent.node].split(column as u32, threshold, cut.missing == Side::Left, nodes[0]);
+        let nodes = [(); 2].map(|()| self.tree.push());
+        let threshold = self.grower.edges.0[cut.column].get(usize::from(cut.bin)).copied().unwrap_or(f32::INFINITY);
+        self.tree.nodes[parent.node].split(cut.column as u32, threshold, cut.missing == Side::Left, nodes[0]);
         self.tree.cuts[parent.node] = cut.bin;
 
-        let depth = parent.depth + 1;
-        let opens = [0, 1].map(|side| self.may_split(&sides[side], depth, sums[side]));
-        if opens == [false, false] {
-            self.work.histograms.push(parent.histograms);
-            for (node, rows) in nodes.into_iter().zip(sides) {
-                self.close(node, rows);
+        let mut histograms = [Vec::new(), parent.histograms];
+        let mut cuts = [None, None];
+        let smaller = usize::from(spans[1].rows.len() < spans[0].rows.len());
+        if spans.iter().any(|span| span.scan.is_some()) {
+            // their children are leaves: the cuts are all that is wanted
+            let keep = depth + 1 < self.grower.max_depth;
+            let scans = [smaller, 1 - smaller].map(|side| spans[side].scan.as_ref());
+            if keep {
+                histograms[0] = self.work.histograms();
             }
-            return;
+            let [child, rest] = &mut histograms;
+            cuts = self.cuts(spans[smaller].rows.clone(), scans, rest, keep.then_some(child));
         }
-        let smaller = usize::from(sides[1].len() < sides[0].len());
-        let summed = self.histograms(&sides[smaller]);
-        let mut rest = parent.histograms;
-        histogram::subtract(&mut rest, &summed);
-        let histograms = if smaller == 0 { [summed, rest] } else { [rest, summed] };
-        for (side, histograms) in histograms.into_iter().enumerate() {
-            let (node, rows, sum) = (nodes[side], sides[side].clone(), sums[side]);
-            if opens[side] {
-                self.open.push(Open { node, rows, depth, sum, histograms });
-            } else {
+        if smaller == 1 {
+            histograms.swap(0, 1);
+            cuts.swap(0, 1);
+        }
+        for (((node, span), cut), histograms) in nodes.into_iter().zip(spans).zip(cuts).zip(histograms) {
+            self.enter(node, span, depth, cut, histograms);
+        }
+    }
+
+    /// A node of the tree, to be split by and by where it has a worthwhile cut, else a leaf.
+    fn enter(&mut self, node: usize, span: Span, depth: u32, cut: Option<Cut>, histograms: Vec<Line>) {
+        let Span { rows, total, scan } = span;
+        match cut.filter(|cut| scan.is_some_and(|scan| scan.gain(cut.left).is_some())) {
+            Some(cut) => self.open.push(Open { node, rows, depth, total, cut, histograms }),
+            None => {
                 self.close(node, rows);
-                self.work.histograms.push(histograms);
+                if histograms.capacity() > 0 {
+                    self.work.histograms.push(histograms);
+                }
             }
         }
     }
 
-    /// Makes a node a leaf for good.
+    /// Makes a node a leaf: its value is the Newton step of the unrounded derivatives.
     fn close(&mut self, node: usize, rows: Range<usize>) {
-        let value = self.tree.nodes[node].value;
-        for row in &self.work.rows[rows] {
-            self.margins[*row as usize] += value;
-        }
-    }
-
-    fn may_split(&self, rows: &Range<usize>, depth: u32, [_, h]: [f64; 2]) -> bool {
-        depth < self.grower.max_depth && rows.len() >= 2 && h >= 2.0 * self.grower.rule.min_child_weight
-    }
-
-    /// Sums of derivatives in double precision, from the rows themselves: leaf values do not inherit the rounding of
-    /// histograms.
-    fn sum(&self, rows: &Range<usize>) -> [f64; 2] {
-        self.work.rows[rows.clone()].iter().fold([0.0, 0.0], |[g, h], row| {
+        let rows = &self.work.rows[rows];
+        let sum = rows.iter().fold([0.0, 0.0], |[g, h], row| {
             let [a, b] = self.sample.gradients[*row as usize];
             [g + f64::from(a), h + f64::from(b)]
-        })
+        });
+        let value = self.grower.value(sum);
+        for row in rows {
+            self.margins[*row as usize] += value;
+        }
+        self.tree.nodes[node].value = value;
+        self.work.sums.resize(self.tree.nodes.len().max(self.work.sums.len()), [0.0; 2]);
+        self.work.sums[node] = sum;
     }
 
-    fn histograms(&mut self, rows: &Range<usize>) -> Vec<Histogram> {
-        let Sample { gradients, columns, .. } = *self.sample;
-        let mut histograms = self.work.histograms.pop().unwrap_or_default();
-        histograms.resize(columns.len(), EMPTY);
-        let rows = &self.work.rows[rows.clone()];
-        let all = rows.len() == gradients.len();
-        let own = if all {
-            gradients
-        } else {
-            // gathered once for all columns
-            self.work.own.clear();
-            self.work.own.extend(rows.iter().map(|row| gradients[*row as usize]));
-            &self.work.own
-        };
-        let fill = |(column, out): (&u32, &mut Histogram)| {
-            let bins = self.grower.binned.column(*column as usize);
-            if all { histogram::of_all(bins, own, out) } else { histogram::of_rows(bins, rows, own, out) }
-        };
-        if rows.len() * columns.len() < PARALLEL {
-            columns.iter().zip(&mut histograms).for_each(fill);
-        } else {
-            columns.par_iter().zip(&mut histograms).with_min_len(COLUMNS).for_each(fill);
+    /// The values of the inner nodes, from the sums of their children.
+    fn finish(self) -> Tree {
+        let Self { mut tree, work, grower, .. } = self;
+        for node in (0..tree.nodes.len()).rev().filter(|node| !tree.nodes[*node].is_leaf()).collect::<Vec<_>>() {
+            let left = tree.nodes[node].left();
+            let [[a, b], [c, d]] = [work.sums[left], work.sums[left + 1]];
+            work.sums[node] = [a + c, b + d];
+            tree.nodes[node].value = grower.value(work.sums[node]);
         }
-        histograms
+        tree
     }
 
-    /// The best cut over all columns, the first among equals.
-    fn best(&self, node: &Open) -> Option<(usize, Cut)> {
-        let one = |(column, histogram): (&u32, &Histogram)| {
-            let edges = self.grower.edges.0[*column as usize].len();
-            best_cut(histogram, edges, node.sum, &self.grower.rule).map(|cut| (*column as usize, cut))
-        };
-        let better = |a: (usize, Cut), b: (usize, Cut)| {
-            let later_wins = b.1.gain > a.1.gain || (b.1.gain == a.1.gain && b.0 < a.0);
-            if later_wins { b } else { a }
-        };
-        let columns = self.sample.columns;
-        if columns.len() * EMPTY.len() < PARALLEL {
-            columns.iter().zip(&node.histograms).filter_map(one).reduce(better)
-        } else {
-            columns.par_iter().zip(&node.histograms).with_min_len(COLUMNS).filter_map(one).reduce_with(better)
+    fn span(&self, rows: Range<usize>, depth: u32, total: Packed) -> Span {
+        let Grower { max_depth, rule, .. } = *self.grower;
+        let may_split = depth < max_depth && rows.len() >= 2;
+        let scan = if may_split { split::Node::new(total, rows.len(), self.sample.units, rule) } else { None };
+        Span { rows, total, scan }
+    }
+
+    /// The best cut of a group of columns from its histogram.
+    fn best(&self, node: &split::Node, group: usize, lines: &[Line]) -> Option<Cut> {
+        let shape = self.grower.coded.shape(group, self.work.columns[group]);
+        best_cut(self.level, node, lines, shape).map(|cut| Cut { column: cut.column + group * LANES, ..cut })
+    }
+
+    /// The best cuts of two siblings. `rows` are those of the smaller one; `rest` holds the parent's histograms. Where
+    /// `child` is given, the two become those of the siblings.
+    fn cuts(
+        &mut self,
+        rows: Range<usize>,
+        scans: [Option<&split::Node>; 2],
+        rest: &mut [Line],
+        child: Option<&mut Vec<Line>>,
+    ) -> [Option<Cut>; 2] {
+        let Workspace { rows: all, own, columns, .. } = &mut *self.work;
+        let rows = &all[rows];
+        // gathered once for all columns
+        own.clear();
+        own.extend(rows.iter().map(|row| self.sample.packed[*row as usize]));
+        let child = child.map(|child| {
+            child.resize(rest.len(), Line::ZERO);
+            &mut child[..]
+        });
+        let pair = Pair { coded: self.grower.coded, level: self.level, columns, rows, own, scans };
+        // the tables of the groups that are summed together take 32 KiB, a first-level cache
+        match self.grower.coded.bins() {
+            ..=64 => pair.cuts::<64, 8>(rest, child),
+            ..=128 => pair.cuts::<128, 4>(rest, child),
+            _ => pair.cuts::<256, 2>(rest, child),
         }
+    }
+}
+
+/// Two siblings, of which the rows of the first are summed.
+struct Pair<'a> {
+    coded: &'a Coded,
+    level: Level,
+    columns: &'a [u8],
+    rows: &'a [u32],
+    own: &'a [Packed],
+    scans: [Option<&'a split::Node>; 2],
+}
+
+impl Pair<'_> {
+    fn cuts<const B: usize, const K: usize>(
+        &self,
+        rest: &mut [Line],
+        child: Option<&mut [Line]>,
+    ) -> [Option<Cut>; 2] {
+        let lines = K * self.coded.bins();
+        let parallel = self.rows.len() * self.columns.len() * LANES >= PARALLEL;
+        let better = |a: [Option<Cut>; 2], b: [Option<Cut>; 2]| [0, 1].map(|side| better(a[side], b[side]));
+        match (child, parallel) {
+            (None, false) => (0..)
+                .zip(rest.chunks_mut(lines))
+                .map(|(part, rest)| self.part::<B, K>(part, rest, None))
+                .fold([None; 2], better),
+            (Some(child), false) => (0..)
+                .zip(rest.chunks_mut(lines).zip(child.chunks_mut(lines)))
+                .map(|(part, (rest, child))| self.part::<B, K>(part, rest, Some(child)))
+                .fold([None; 2], better),
+            (None, true) => rest
+                .par_chunks_mut(lines)
+                .enumerate()
+                .map(|(part, rest)| self.part::<B, K>(part, rest, None))
+                .reduce(|| [None; 2], better),
+            (Some(child), true) => rest
+                .par_chunks_mut(lines)
+                .zip(child.par_chunks_mut(lines))
+                .enumerate()
+                .map(|(part, (rest, child))| self.part::<B, K>(part, rest, Some(child)))
+                .reduce(|| [None; 2], better),
+        }
+    }
+
+    /// The best cuts on up to `K` groups of columns, which are summed and searched while they are in the first-level cache.
+    fn part<const B: usize, const K: usize>(
+        &self,
+        part: usize,
+        rest: &mut [Line],
+        mut child: Option<&mut [Line]>,
+    ) -> [Option<Cut>; 2] {
+        let bins = self.coded.bins();
+        let first = part * K;
+        let mut tables = [[Line::ZERO; B]; K];
+        let tables = &mut tables[..rest.len() / bins];
+        fill::<B, K>(self.coded.block(first / GROUPS), first % GROUPS, self.rows, self.own, tables);
+        let mut best = [None; 2];
+        for (i, (table, rest)) in tables.iter().zip(rest.chunks_exact_mut(bins)).enumerate() {
+            let (group, table) = (first + i, &table[..bins]);
+            let shape = self.coded.shape(group, self.columns[group]);
+            let cuts = best_cuts(self.level, self.scans, table, rest, child.is_some(), shape);
+            if let Some(child) = &mut child {
+                child[i * bins..(i + 1) * bins].copy_from_slice(table);
+            }
+            for (best, cut) in best.iter_mut().zip(cuts) {
+                *best = better(*best, cut.map(|cut| Cut { column: cut.column + group * LANES, ..cut }));
+            }
+        }
+        best
+    }
+}
+
+fn better(a: Option<Cut>, b: Option<Cut>) -> Option<Cut> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.better(b)),
+        (a, b) => a.or(b),
     }
 }
 
@@ -257,6 +382,7 @@ mod tests {
     use stakeout_testkit::data::small_windows;
 
     use super::super::forest::Forest;
+    use super::super::root;
     use super::*;
 
     const KIND: stakeout_core::InputKind = stakeout_core::InputKind::Summary;
@@ -290,9 +416,16 @@ mod tests {
 
     fn grow(example: &Example, rows: &[u32], max_depth: u32, margins: &mut [f32]) -> Tree {
         let Example { binned, edges, gradients, width, .. } = example;
-        let grower = Grower { binned, edges, rule: RULE, max_depth, learning_rate: 0.3 };
+        let coded = &Coded::of(binned, edges);
+        let grower = Grower { binned, coded, edges, rule: RULE, max_depth, learning_rate: 0.3 };
         let columns: Vec<u32> = (0..*width as u32).collect();
-        grower.grow(&Sample { gradients, rows, columns: &columns }, &mut Workspace::default(), margins)
+        let units = Units::of(rows.iter().map(|row| gradients[*row as usize]));
+        let packed: Vec<Packed> = gradients.iter().map(|gradient| units.round(*gradient, 1 << 63 | 1 << 31)).collect();
+        let (mut lines, mut root) = (Vec::new(), Vec::new());
+        root::lines(&[&packed], rows, &mut lines);
+        root::histograms(binned, coded, rows, &lines, &mut [&mut root]);
+        let sample = Sample { gradients, packed: &packed, units, rows, columns: &columns };
+        grower.grow(&sample, root, &mut Workspace::default(), margins)
     }
 
     /// The rows of each node, by the thresholds.

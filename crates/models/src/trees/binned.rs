@@ -69,6 +69,10 @@ impl Binned {
         self.rows
     }
 
+    pub(crate) fn columns(&self) -> usize {
+        self.bins.len() / self.rows
+    }
+
     pub(crate) fn column(&self, column: usize) -> &[u8] {
         &self.bins[column * self.rows..(column + 1) * self.rows]
     }
