@@ -9,8 +9,10 @@ use stakeout_core::{
     WindowTable, Windows, channels, class,
 };
 use stakeout_kernels::bins::quantile_edges;
-use stakeout_kernels::histogram::{self, EMPTY, Gradient};
-use stakeout_kernels::split::{Rule, best_cut};
+use stakeout_kernels::histogram::{BLOCK, Codes, LANES, Line, fill, fill_trees};
+use stakeout_kernels::quantise::{Gradient, Packed, Units};
+use stakeout_kernels::simd::Level;
+use stakeout_kernels::split::{Node, Rule, Shape, best_cut};
 
 const ROWS: usize = 10_000;
 
@@ -57,27 +59,43 @@ fn fit(windows: &WindowTable, labels: &[u16], rounds: usize) -> Box<dyn BaseMode
 
 fn bench(c: &mut Criterion) {
     let mut dice = Dice(1);
-    let column: Vec<u8> = (0..ROWS).map(|_| dice.below(255) as u8).collect();
+    let codes: Vec<Codes> =
+        (0..ROWS).map(|_| Codes(std::array::from_fn(|_| dice.below(255) as u8))).collect();
+    let columns: [Vec<u8>; 2] = [0, 1].map(|i| codes.iter().map(|codes: &Codes| codes.0[i]).collect());
     let gradients: Vec<Gradient> = (0..ROWS).map(|_| [dice.noise(), 0.2]).collect();
+    let units = Units::of(gradients.iter().copied());
+    let packed: Vec<Packed> = gradients.iter().map(|gradient| units.round(*gradient, dice.below(1 << 31))).collect();
+    let all: Vec<u32> = (0..ROWS as u32).collect();
     let half: Vec<u32> = (0..ROWS as u32).filter(|_| dice.below(2) == 0).collect();
-    let own: Vec<Gradient> = half.iter().map(|row| gradients[*row as usize]).collect();
+    let own: Vec<Packed> = half.iter().map(|row| packed[*row as usize]).collect();
+    let lines: Vec<Line> = packed.iter().map(|packed| Line([*packed; LANES])).collect();
     let values: Vec<f32> = (0..ROWS).map(|_| dice.noise()).collect();
-    let mut filled = EMPTY;
+    let mut tables = vec![[Line::ZERO; 256]; BLOCK / LANES];
+    let level = Level::best();
 
-    let mut loops = c.benchmark_group("one column");
+    let mut loops = c.benchmark_group("loops");
     loops.throughput(Throughput::Elements(ROWS as u64));
-    loops.bench_function("bin edges", |b| b.iter(|| quantile_edges(values.iter().map(|v| (*v, 1.0)), 255)));
-    loops.bench_function("histogram of all rows", |b| {
-        b.iter(|| histogram::of_all(&column, &gradients, &mut filled));
+    loops.bench_function("bin edges of a column", |b| {
+        b.iter(|| quantile_edges(values.iter().map(|v| (*v, 1.0)), 255));
     });
-    loops.throughput(Throughput::Elements(half.len() as u64));
-    loops.bench_function("histogram of half the rows", |b| {
-        b.iter(|| histogram::of_rows(&column, &half, &own, &mut filled));
+    loops.throughput(Throughput::Elements((ROWS * 2) as u64));
+    loops.bench_function("histograms of eight trees, 2 columns, all rows", |b| {
+        let pair = tables.first_chunk_mut().expect("eight tables");
+        b.iter(|| fill_trees(level, [&columns[0], &columns[1]], &all, &lines, pair));
     });
-    loops.throughput(Throughput::Elements(1));
-    let sum = own.iter().fold([0.0, 0.0], |[g, h], [a, b]| [g + f64::from(*a), h + f64::from(*b)]);
+    loops.throughput(Throughput::Elements((half.len() * 2 * LANES) as u64));
+    loops.bench_function("histograms of 16 columns, half the rows", |b| {
+        b.iter(|| {
+            tables[..2].fill([Line::ZERO; 256]);
+            fill::<256, 2>(&codes, 0, &half, &own, &mut tables[..2]);
+        });
+    });
+    loops.throughput(Throughput::Elements(LANES as u64));
+    let total = own.iter().fold(0, |sum: Packed, packed| sum.wrapping_add(*packed));
     let rule = Rule { lambda: 1.0, min_child_weight: 0.1, min_gain: 0.0 };
-    loops.bench_function("best cut", |b| b.iter(|| best_cut(&filled, 254, sum, &rule)));
+    let node = Node::new(total, half.len(), units, rule).expect("a node that can be split");
+    let shape = Shape { present: 255, missing: 255, columns: u8::MAX };
+    loops.bench_function("best cut of eight columns", |b| b.iter(|| best_cut(level, &node, &tables[0], shape)));
     loops.finish();
 
     let (table, labels) = windows(&mut dice);

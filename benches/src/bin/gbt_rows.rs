@@ -2,7 +2,8 @@
 //!
 //! `gbt_rows FOLDER THREADS ROUNDS [SETTINGS]`: reads `xtr.f32`, `ytr.i32`, `xte.f32`, `yte.i32` (little endian,
 //! row-major), fits, and prints one JSON object: seconds of wall clock and process CPU of the fit, accuracy and log-loss
-//! on the second set. SETTINGS is JSON as in `[model.gbt]`; without it they are those of the peers, no subsampling.
+//! on the second set, and microseconds to score one window (median over some of the second set). SETTINGS is JSON as in
+//! `[model.gbt]` and replaces some of those of the peers, which sample no rows and no inputs.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,8 +14,8 @@ use ndarray::Array2;
 use serde_json::{Value, json};
 use stakeout_core::confusion::argmax;
 use stakeout_core::{
-    BaseModel, ChannelKind, ChannelSpec, ClassList, Device, FitContext, Labelled, Schema, Silent, Source, Statistic,
-    View, WindowSpec, WindowTable,
+    BaseModel, Batch, ChannelKind, ChannelSpec, ClassList, Device, FitContext, InputKind, Labelled, Schema, Scratch,
+    Silent, Source, Statistic, View, WindowSpec, WindowTable, Windows,
 };
 
 #[global_allocator]
@@ -32,7 +33,9 @@ fn main() -> Outcome<()> {
         "colsample": 1.0, "max_bins": 255, "early_stopping_rounds": 0,
     });
     if let Some(settings) = settings.first() {
-        config = settings.parse()?;
+        for (key, value) in settings.parse::<Value>()?.as_object().ok_or("SETTINGS is not an object")? {
+            config[key] = value.clone();
+        }
     }
     config["rounds"] = Value::from(rounds.parse::<usize>()?);
     let folder = Path::new(folder);
@@ -52,8 +55,27 @@ fn main() -> Outcome<()> {
     let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds() - cpu);
 
     let (accuracy, log_loss) = scores(&*model, &test, &test_labels)?;
-    println!("{}", json!({ "wall": wall, "cpu": cpu, "accuracy": accuracy, "log_loss": log_loss }));
+    let score_us = score_us(&*model, &test)?;
+    println!(
+        "{}",
+        json!({ "wall": wall, "cpu": cpu, "accuracy": accuracy, "log_loss": log_loss, "score_us": score_us })
+    );
     Ok(())
+}
+
+/// Microseconds to score one window, each of 2,000 after the other.
+fn score_us(model: &dyn BaseModel, windows: &WindowTable) -> Outcome<f64> {
+    let mut batch = Batch::new(InputKind::Summary, windows.schema().geometry());
+    let (mut scratch, mut out) = (Scratch::default(), vec![0.0; windows.schema().geometry().classes]);
+    let mut times = Vec::new();
+    for row in 0..windows.len().min(2000) {
+        windows.gather(&[row], &mut batch)?;
+        let start = Instant::now();
+        model.predict_into(&batch, &mut scratch, &mut out)?;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
 }
 
 fn scores(model: &dyn BaseModel, windows: &WindowTable, labels: &[u16]) -> Outcome<(f64, f64)> {
