@@ -7,13 +7,14 @@
 //! Guarantees: the same probabilities in any batch, bit for bit; the same bytes for any number of threads; a window of
 //! weight 0 counts as absent; a class without a training window keeps its column, with a small probability.
 //!
-//! In reading order: `trees::binned` (data), `objective` (loss), `grow` (one tree), `forest` (all trees, their bytes),
-//! `boost` (the loop), `state` (what an interrupted fit goes on from), `export` and [`xgboost`] (the forest in other
-//! programs).
+//! In reading order: `trees::binned` (data), `objective` (loss), `coded` and `root` (what histograms are summed from),
+//! `grow` (one tree), `forest` (all trees, their bytes), `flat` (the same for scoring), `boost` (the loop), `state` (what an
+//! interrupted fit goes on from), `export` and [`xgboost`] (the forest in other programs).
 
 mod boost;
 mod coded;
 mod export;
+mod flat;
 mod forest;
 mod grow;
 mod objective;
@@ -31,6 +32,7 @@ use stakeout_core::{
 };
 
 use crate::config::{self, within};
+use flat::Flat;
 use forest::Forest;
 
 const KIND: &str = "gbt";
@@ -150,7 +152,7 @@ impl Estimator for Gbt {
 
     fn fit(&self, train: Labelled<'_>, cx: &mut FitContext<'_>) -> Result<Box<dyn BaseModel>, ModelError> {
         let forest = boost::boost(&self.config, train, cx)?;
-        Ok(Box::new(Fitted { config: self.config.clone(), geometry: train.windows.schema().geometry(), forest }))
+        Ok(Box::new(Fitted::new(self.config.clone(), train.windows.schema().geometry(), forest)))
     }
 }
 
@@ -158,6 +160,15 @@ struct Fitted {
     config: GbtConfig,
     geometry: Geometry,
     forest: Forest,
+    /// The forest once more, for scoring; `None` where its trees are deep.
+    flat: Option<Flat>,
+}
+
+impl Fitted {
+    fn new(config: GbtConfig, geometry: Geometry, forest: Forest) -> Self {
+        let flat = Flat::of(&forest);
+        Self { config, geometry, forest, flat }
+    }
 }
 
 impl BaseModel for Fitted {
@@ -175,7 +186,10 @@ impl BaseModel for Fitted {
 
     fn predict_into(&self, batch: &Batch, _scratch: &mut Scratch, out: &mut [f32]) -> Result<(), ModelError> {
         check_batch(self, batch, out)?;
-        self.forest.predict(&batch.values, out);
+        match &self.flat {
+            Some(flat) => flat.predict(&batch.values, out),
+            None => self.forest.predict(&batch.values, out),
+        }
         Ok(())
     }
 
@@ -216,5 +230,5 @@ fn load(cx: &LoadContext<'_>) -> Result<Box<dyn BaseModel>, ModelError> {
     let config: GbtConfig = config::section(KIND, cx.config)?;
     config.check()?;
     let forest = Forest::from_bytes(cx.weights, cx.geometry.features, cx.geometry.classes)?;
-    Ok(Box::new(Fitted { config, geometry: cx.geometry, forest }))
+    Ok(Box::new(Fitted::new(config, cx.geometry, forest)))
 }

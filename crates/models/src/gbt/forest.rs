@@ -12,9 +12,6 @@ const FORMAT: u32 = 1;
 /// precision, so that nothing is lost, and the sum over any number of trees stays finite.
 pub(super) const LIMIT: f32 = 100.0;
 
-/// Walks through trees side by side.
-const SIDE_BY_SIDE: usize = 8;
-
 /// Trees in the order in which they were grown, one an output of each round.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Forest {
@@ -42,6 +39,10 @@ impl Forest {
         self.trees.truncate(rounds * objective::outputs(self.classes()));
     }
 
+    pub(super) fn features(&self) -> usize {
+        self.features
+    }
+
     pub(super) fn classes(&self) -> usize {
         self.base.len()
     }
@@ -61,49 +62,14 @@ impl Forest {
         for row in out.chunks_exact_mut(classes) {
             row.copy_from_slice(&self.base);
         }
-        match values.chunks_exact(self.features).len() {
-            0 => {}
-            1 => self.add_trees(values, out),
-            _ => self.add_rows(values, out),
+        // a tree at a time over all rows, so that it stays in the cache; each row still adds its trees in order
+        for (tree, class) in self.trees().zip(objective::classes_of_outputs(classes).cycle()) {
+            for (row, out) in values.chunks_exact(self.features).zip(out.chunks_exact_mut(classes)) {
+                out[class] += tree[node::leaf_of(tree, row)].value;
+            }
         }
         for row in out.chunks_exact_mut(classes) {
             objective::softmax(row);
-        }
-    }
-
-    /// Adds the trees to the margins of one row, some trees side by side.
-    fn add_trees(&self, row: &[f32], out: &mut [f32]) {
-        let mut classes = objective::classes_of_outputs(self.classes()).cycle();
-        let mut trees = self.trees();
-        while let Some(first) = trees.next() {
-            // behind the last tree it is walked again and left alone
-            let group: [Option<&[Node]>; SIDE_BY_SIDE] =
-                std::array::from_fn(|i| if i == 0 { Some(first) } else { trees.next() });
-            let leaves = node::leaves_of(group.map(|tree| (tree.unwrap_or(first), row)));
-            for ((tree, leaf), class) in group.into_iter().flatten().zip(leaves).zip(&mut classes) {
-                out[class] += tree[leaf].value;
-            }
-        }
-    }
-
-    /// Adds the trees to the margins of some rows: a tree at a time over all rows, so that it stays in the cache. Each row
-    /// still adds its trees in order.
-    fn add_rows(&self, values: &[f32], out: &mut [f32]) {
-        let classes = self.classes();
-        for (tree, class) in self.trees().zip(objective::classes_of_outputs(classes).cycle()) {
-            let rows = values.chunks_exact(SIDE_BY_SIDE * self.features);
-            let rest = rows.remainder().chunks_exact(self.features);
-            let (out, out_rest) = out.split_at_mut(rows.len() * SIDE_BY_SIDE * classes);
-            for (rows, out) in rows.zip(out.chunks_exact_mut(SIDE_BY_SIDE * classes)) {
-                let row = |i: usize| &rows[i * self.features..(i + 1) * self.features];
-                let leaves = node::leaves_of::<SIDE_BY_SIDE>(std::array::from_fn(|i| (tree, row(i))));
-                for (leaf, out) in leaves.into_iter().zip(out.chunks_exact_mut(classes)) {
-                    out[class] += tree[leaf].value;
-                }
-            }
-            for (row, out) in rest.zip(out_rest.chunks_exact_mut(classes)) {
-                out[class] += tree[node::leaf_of(tree, row)].value;
-            }
         }
     }
 

@@ -72,8 +72,7 @@ impl Node {
     #[inline]
     pub(crate) fn child(&self, row: &[f32]) -> usize {
         let value = row[self.column()];
-        // no branch: which way a row goes is what cannot be predicted
-        let right = (value > self.threshold) | (value.is_nan() & !self.missing_left());
+        let right = if value.is_nan() { !self.missing_left() } else { value > self.threshold };
         self.left() + usize::from(right)
     }
 }
@@ -86,25 +85,6 @@ pub(crate) fn leaf_of(tree: &[Node], row: &[f32]) -> usize {
         at = tree[at].child(row);
     }
     at
-}
-
-/// Positions of the leaves that `N` walks end in, side by side: each walk waits for its next node to arrive from the cache,
-/// and the walks wait together.
-#[inline]
-pub(crate) fn leaves_of<const N: usize>(walks: [(&[Node], &[f32]); N]) -> [usize; N] {
-    let mut at = [0; N];
-    loop {
-        let before = at;
-        for (at, (tree, row)) in at.iter_mut().zip(walks) {
-            let node = &tree[*at];
-            // a leaf names input 0 and is compared for nothing
-            let child = node.child(row);
-            *at = if node.is_leaf() { *at } else { child };
-        }
-        if at == before {
-            return at;
-        }
-    }
 }
 
 /// Position of the leaf that a row of binned data ends in; `cuts` holds the bin of each node's threshold.
@@ -183,8 +163,7 @@ impl Trees {
             if !is_sound || !sound(node.value) {
                 return Err(ModelError::Weights(format!("tree {t}, node {i}: {node:?}")));
             }
-            // what a leaf says besides its value is dropped: walks look at its input before they know that it is one
-            self.nodes.push(if node.is_leaf() { Node::leaf(node.value) } else { node });
+            self.nodes.push(node);
         }
         self.ends.push(self.nodes.len() as u32);
         Ok(())

@@ -213,11 +213,8 @@ fn names_are_escaped_and_back() {
 #[test]
 fn an_export_names_what_the_library_asks_for() {
     let header = header(3, Scaler::None);
-    let model = Fitted {
-        config: GbtConfig::default(),
-        geometry: header.schema.geometry(),
-        forest: grown(6, 3, &[7, 11, 3_000_000_000, 5, 123_456_789]),
-    };
+    let forest = grown(6, 3, &[7, 11, 3_000_000_000, 5, 123_456_789]);
+    let model = Fitted::new(GbtConfig::default(), header.schema.geometry(), forest);
     let cx = ExportContext::new(&header, None).unwrap();
     let bytes = model.export(ExportFormat::XgBoost, &cx).unwrap().unwrap();
     assert_eq!(bytes, model.export(ExportFormat::XgBoost, &cx).unwrap().unwrap());
