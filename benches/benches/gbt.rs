@@ -59,8 +59,7 @@ fn fit(windows: &WindowTable, labels: &[u16], rounds: usize) -> Box<dyn BaseMode
 
 fn bench(c: &mut Criterion) {
     let mut dice = Dice(1);
-    let codes: Vec<Codes> =
-        (0..ROWS).map(|_| Codes(std::array::from_fn(|_| dice.below(255) as u8))).collect();
+    let codes: Vec<Codes> = (0..ROWS).map(|_| Codes(std::array::from_fn(|_| dice.below(255) as u8))).collect();
     let columns: [Vec<u8>; 2] = [0, 1].map(|i| codes.iter().map(|codes: &Codes| codes.0[i]).collect());
     let gradients: Vec<Gradient> = (0..ROWS).map(|_| [dice.noise(), 0.2]).collect();
     let units = Units::of(gradients.iter().copied());

@@ -181,7 +181,8 @@ mod tests {
 
     fn data() -> impl Strategy<Value = Data> {
         let bin = prop_oneof![8 => 0..ROOM as u8 - 1, 1 => Just(MISSING)];
-        let bins = prop::collection::vec(prop::collection::vec(bin, BLOCK).prop_map(|row| row.try_into().unwrap()), 1..60);
+        let bins =
+            prop::collection::vec(prop::collection::vec(bin, BLOCK).prop_map(|row| row.try_into().unwrap()), 1..60);
         let picks = prop::collection::vec((any::<prop::sample::Index>(), -(1i32 << 20)..1 << 20, 0u32..1 << 20), 0..90);
         (bins, picks).prop_map(|(bins, picks)| Data {
             rows: picks.iter().map(|(row, ..)| row.index(bins.len()) as u32).collect(),

@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn rounding_is_right_on_average() {
         // a third of a step: nearest rounding would lose all of it
-        let units = Units::of([[1.0f32, 1.0], [0.0, 0.0]].into_iter().cycle().take(200_000).collect::<Vec<_>>().into_iter());
+        let units =
+            Units::of([[1.0f32, 1.0], [0.0, 0.0]].into_iter().cycle().take(200_000).collect::<Vec<_>>().into_iter());
         let row = [units.first as f32 / 3.0, units.second as f32 * (1.0 + 1.0 / 3.0)];
         let mut state = 1u64;
         let total = (0..100_000).fold(0, |sum: Packed, _| {

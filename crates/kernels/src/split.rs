@@ -296,7 +296,8 @@ impl<const KEEP: bool> WithSimd for Both<'_, KEEP> {
         }
         (one.left, other.left) = (child[shape.missing].0, missing.0);
         if one.left != [0; LANES] || other.left != [0; LANES] {
-            for (bin, (child, rest)) in (MISSING_LEFT..).zip(child[..shape.present].iter().zip(&rest[..shape.present])) {
+            for (bin, (child, rest)) in (MISSING_LEFT..).zip(child[..shape.present].iter().zip(&rest[..shape.present]))
+            {
                 one.step(nodes[0], child, bin);
                 other.step(nodes[1], &if KEEP { *rest } else { rest.minus(*child) }, bin);
             }
@@ -322,7 +323,10 @@ mod tests {
         let bin = prop_oneof![6 => 0..PRESENT as u8, missing => Just(PRESENT as u8)];
         let gradient = (0u32..1 << 20, 0u32..1 << 20)
             .prop_map(|(g, h)| [-1.0 + g as f32 * (2.0 / 1_048_576.0), 0.05 + h as f32 * (0.45 / 1_048_576.0)]);
-        prop::collection::vec((prop::collection::vec(bin, LANES).prop_map(|bins| bins.try_into().unwrap()), gradient), 1..60)
+        prop::collection::vec(
+            (prop::collection::vec(bin, LANES).prop_map(|bins| bins.try_into().unwrap()), gradient),
+            1..60,
+        )
     }
 
     struct Example {

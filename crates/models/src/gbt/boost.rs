@@ -175,9 +175,13 @@ fn grow_round(
         let class = output + first;
         desk.gradients.clear();
         desk.gradients.extend(
-            probabilities.iter().skip(class).step_by(classes).zip(&*labels).zip(&*weights).map(
-                |((p, label), weight)| objective::gradient(*p, usize::from(*label) == class, *weight, classes),
-            ),
+            probabilities
+                .iter()
+                .skip(class)
+                .step_by(classes)
+                .zip(&*labels)
+                .zip(&*weights)
+                .map(|((p, label), weight)| objective::gradient(*p, usize::from(*label) == class, *weight, classes)),
         );
         let units = Units::of(rows.iter().map(|row| desk.gradients[*row as usize]));
         let mut dither = generator(seed, round, Draw::Rounding(output as u32));

@@ -66,13 +66,7 @@ impl Workspace {
 
 impl Grower<'_> {
     /// Grows a tree from the histograms of its root and adds its values to the margins of the rows that it sees.
-    pub(super) fn grow(
-        &self,
-        sample: &Sample<'_>,
-        root: Vec<Line>,
-        work: &mut Workspace,
-        margins: &mut [f32],
-    ) -> Tree {
+    pub(super) fn grow(&self, sample: &Sample<'_>, root: Vec<Line>, work: &mut Workspace, margins: &mut [f32]) -> Tree {
         work.rows.clear();
         work.rows.extend_from_slice(sample.rows);
         work.spare.resize(sample.rows.len(), 0);
@@ -166,7 +160,8 @@ struct Growing<'a> {
 
 impl Growing<'_> {
     fn root(&mut self, histograms: Vec<Line>) {
-        let total = self.sample.rows.iter().fold(0, |sum: Packed, row| sum.wrapping_add(self.sample.packed[*row as usize]));
+        let total =
+            self.sample.rows.iter().fold(0, |sum: Packed, row| sum.wrapping_add(self.sample.packed[*row as usize]));
         let span = self.span(0..self.work.rows.len(), 0, total);
         let cut = span.scan.and_then(|node| {
             let groups = histograms.par_chunks_exact(self.grower.coded.bins()).enumerate();
@@ -309,11 +304,7 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    fn cuts<const B: usize, const K: usize>(
-        &self,
-        rest: &mut [Line],
-        child: Option<&mut [Line]>,
-    ) -> [Option<Cut>; 2] {
+    fn cuts<const B: usize, const K: usize>(&self, rest: &mut [Line], child: Option<&mut [Line]>) -> [Option<Cut>; 2] {
         let lines = K * self.coded.bins();
         let parallel = self.rows.len() * self.columns.len() * LANES >= PARALLEL;
         let better = |a: [Option<Cut>; 2], b: [Option<Cut>; 2]| [0, 1].map(|side| better(a[side], b[side]));

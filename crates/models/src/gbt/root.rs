@@ -48,9 +48,8 @@ pub(super) fn histograms(binned: &Binned, coded: &Coded, rows: &[u32], lines: &[
         }
         for (bin, line) in (0..bins).map(|bin| (if bin + 1 == bins { usize::from(MISSING) } else { bin }, bin)) {
             for (tree, out) in out.iter_mut().enumerate() {
-                out[line] = Line(std::array::from_fn(|lane| {
-                    if lane < columns.len() { tables[lane][bin].0[tree] } else { 0 }
-                }));
+                out[line] =
+                    Line(std::array::from_fn(|lane| if lane < columns.len() { tables[lane][bin].0[tree] } else { 0 }));
             }
         }
     });
