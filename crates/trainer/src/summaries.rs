@@ -61,7 +61,7 @@ impl Summaries {
     /// When the store cannot be opened, or its channels or classes are not the schema's.
     pub fn open_as(path: &Path, schema: &Schema) -> Result<Self, TrainError> {
         let store = Store::open(path)?;
-        let schema = schema_as(&store, schema)?;
+        let schema = schema_as(store.corpus(), schema)?;
         Ok(Self { store, schema })
     }
 

@@ -403,6 +403,5 @@ fn told(finding: &Finding) -> String {
         Finding::Score { rise } => {
             format!("the mean score has risen (Page-Hinkley {rise:.1}, in spreads of the baseline)")
         }
-        other => format!("{other:?}"),
     }
 }

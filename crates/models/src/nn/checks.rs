@@ -15,7 +15,7 @@ use super::rng::{self, Purpose, generator};
 use super::toy::{self, Toy, signed};
 use super::train::cross_entropy;
 use super::weights::{self, Tensors, WeightSpec};
-use super::{Pass, ops, rng};
+use super::{Pass, ops};
 
 /// Weights by name, in double precision.
 pub(crate) struct Named(BTreeMap<String, (Vec<usize>, Vec<f64>)>);

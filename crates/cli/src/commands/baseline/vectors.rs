@@ -6,8 +6,8 @@ use anyhow::bail;
 use stakeout_core::View;
 use stakeout_detect::baseline::{Baselines, HostVectors, Origin, Settings, TableSpec, read_table};
 use stakeout_telemetry::WindowKeys;
-use stakeout_trainer::Reading;
 use stakeout_trainer::summaries::{State, Summaries};
+use stakeout_trainer::{Reading, WindowCache};
 
 use super::fit;
 use crate::args::{BaselineTrain, TableOptions};
@@ -63,7 +63,13 @@ fn learn_store(args: &BaselineTrain, settings: &Settings, context: &Context) -> 
     }
     let keys = WindowKeys::default();
     let inputs = stakeout_features::Inputs { summary: true, tensor: false };
-    let reading = Reading { view: args.view.parse::<View>()?, window: &keys, inputs, degraded: args.degraded };
+    let reading = Reading {
+        view: args.view.parse::<View>()?,
+        window: &keys,
+        inputs,
+        degraded: args.degraded,
+        cache: &WindowCache::NONE,
+    };
     let summaries = Summaries::open(&args.data, &reading)?;
     let width = summaries.schema.geometry().features;
     let mut hosts: BTreeMap<String, Normal<f32>> = BTreeMap::new();

@@ -30,7 +30,6 @@ struct Layer {
 
 #[derive(Default)]
 struct Memory {
-    lengths: Vec<usize>,
     x: Vec<f32>,
     y: Vec<f32>,
     attended: Attended,
@@ -77,11 +76,9 @@ fn slices<const N: usize>(weights: &[Vec<f32>; N]) -> [&[f32]; N] {
 impl Infer for Fitted {
     fn logits(&self, input: &Prepared, scratch: &mut Scratch, logits: &mut [f32]) {
         let level = Level::best();
-        let Memory { lengths, x, y, attended, fed, linear, scratch, normal: [values, inverse], mean } = scratch.state();
+        let Memory { x, y, attended, fed, linear, scratch, normal: [values, inverse], mean } = scratch.state();
         let (rows, steps, width) = (input.rows(), input.steps, self.embed.outputs());
-        lengths.clear();
-        lengths.extend(input.lengths.iter().map(|length| *length as usize));
-        let shape = Shape { lengths, steps, width, heads: self.heads };
+        let shape = Shape { lengths: &input.lengths, steps, width, heads: self.heads };
         let [x, y] = [x, y].map(|buffer| sized(buffer, rows * steps * width));
         self.embed.run(level, &input.values, Then::Nothing, linear, x);
         for window in x.chunks_exact_mut(self.positions.len()) {
