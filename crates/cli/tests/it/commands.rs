@@ -25,6 +25,10 @@ fn help_of_every_command_has_an_example() {
         vec!["import", "xgboost"],
         vec!["baseline", "train"],
         vec!["baseline", "score"],
+        vec!["sequence", "train"],
+        vec!["sequence", "score"],
+        vec!["sequence", "eval"],
+        vec!["sequence", "drift"],
     ]) {
         let help = stakeout(words.iter().copied().chain(["--help"]));
         assert!(help.status.success());

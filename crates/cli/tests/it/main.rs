@@ -11,6 +11,7 @@ mod grid;
 mod harness;
 mod kept_windows;
 mod resume;
+mod sequence;
 mod stream;
 mod training;
 mod tune;

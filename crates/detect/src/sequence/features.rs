@@ -79,7 +79,9 @@ impl Measure {
         let mut other = self.anomalous.as_ref().map(|model| (model, model.start()));
         let patterns = &mut scratch.patterns;
         patterns.start(actions.len() + 1, self.n);
+        let ids = self.shares.len();
         for &action in actions.iter().chain([&END]) {
+            let action = if (action as usize) < ids { action } else { UNKNOWN };
             let step = self.normal.step(state, action);
             state = step.next;
             rarity += step.rarity;
