@@ -29,12 +29,14 @@ impl Line {
     pub const ZERO: Self = Self([0; LANES]);
 
     /// Sums of the rows of both.
+    #[must_use]
     #[inline]
     pub fn plus(self, other: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane].wrapping_add(other.0[lane])))
     }
 
     /// Sums of the rows of this one without those of the other.
+    #[must_use]
     #[inline]
     pub fn minus(self, other: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane].wrapping_sub(other.0[lane])))
@@ -237,8 +239,9 @@ mod tests {
                 .map(|row| Line(std::array::from_fn(|i| tree(i as u32).nth(row).unwrap())))
                 .collect();
             for level in Level::all() {
-                let mut tables = [[Line::ZERO; 256]; 2];
-                fill_trees(level, [&columns[0], &columns[1]], &data.rows, &lines, &mut tables);
+                let mut tables = vec![[Line::ZERO; 256]; 2];
+                let pair = tables.first_chunk_mut().unwrap();
+                fill_trees(level, [&columns[0], &columns[1]], &data.rows, &lines, pair);
                 for (i, table) in tables.iter().enumerate() {
                     for own in 0..LANES {
                         let expected = slow(&data, column + i, &tree(own as u32).collect::<Vec<_>>());

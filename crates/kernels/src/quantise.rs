@@ -3,7 +3,7 @@
 //! Sums of whole numbers are exact: they do not depend on the order of the rows, the difference of two sums is the sum of
 //! the rest, and one addition serves both derivatives. A derivative is rounded up or down at random, so that its
 //! expectation is itself and the errors of many rows cancel (Shi et al., "Quantized training of gradient boosting decision
-//! trees", NeurIPS 2022, who show that two to five bits are enough; here there are as many as fit, 15 for 65,000 rows).
+//! trees", `NeurIPS` 2022, who show that two to five bits are enough; here there are as many as fit, 15 for 65,000 rows).
 
 /// First and second derivative of the loss of one row, or sums of them.
 pub type Gradient = [f32; 2];

@@ -112,6 +112,7 @@ pub struct Cut {
 
 impl Cut {
     /// The better of two cuts of a node, the one of the lower column among equals.
+    #[must_use]
     #[inline]
     pub fn better(self, other: Self) -> Self {
         let takes_other = other.score > self.score || (other.score == self.score && other.column < self.column);
@@ -193,6 +194,7 @@ impl Best {
 
     /// Moves the cuts behind the next bin.
     #[inline(always)]
+    #[allow(clippy::needless_bitwise_bool)] // a branch would keep the lanes apart
     fn step(&mut self, node: &Node, line: &Line, bin: u32) {
         for lane in 0..LANES {
             self.left[lane] = self.left[lane].wrapping_add(line.0[lane]);

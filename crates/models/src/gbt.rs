@@ -8,8 +8,9 @@
 //! weight 0 counts as absent; a class without a training window keeps its column, with a small probability.
 //!
 //! In reading order: `trees::binned` (data), `objective` (loss), `coded` and `root` (what histograms are summed from),
-//! `grow` (one tree), `forest` (all trees, their bytes), `flat` (the same for scoring), `boost` (the loop), `state` (what an
-//! interrupted fit goes on from), `export` and [`xgboost`] (the forest in other programs).
+//! `grow` and `siblings` (how a tree grows), `tree` (a tree on binned rows), `forest` (all trees, their bytes), `flat` (the
+//! same for scoring), `boost` (the loop), `state` (what an interrupted fit goes on from), `export` and [`xgboost`] (the
+//! forest in other programs).
 
 mod boost;
 mod coded;
@@ -19,7 +20,9 @@ mod forest;
 mod grow;
 mod objective;
 mod root;
+mod siblings;
 mod state;
+mod tree;
 pub mod xgboost;
 
 use ndarray::Array2;

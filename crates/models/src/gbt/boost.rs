@@ -10,9 +10,10 @@ use stakeout_kernels::split::Rule;
 
 use super::coded::Coded;
 use super::forest::Forest;
-use super::grow::{Grower, Sample, Tree, Workspace};
+use super::grow::{Grower, Sample, Workspace};
 use super::objective::{self, Scored};
 use super::state::{Best, State};
+use super::tree::Tree;
 use super::{GbtConfig, INPUT, MIN_VALIDATION_WINDOWS, root};
 use crate::draw::{choose, complement, share, stream};
 use crate::trees::binned::{Binned, Edges};

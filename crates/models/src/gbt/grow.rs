@@ -7,19 +7,17 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use stakeout_kernels::histogram::{GROUPS, LANES, Line, fill};
+use stakeout_kernels::histogram::{LANES, Line};
 use stakeout_kernels::partition::partition;
 use stakeout_kernels::quantise::{Gradient, Packed, Units};
 use stakeout_kernels::simd::Level;
-use stakeout_kernels::split::{self, Cut, Rule, Side, best_cut, best_cuts};
+use stakeout_kernels::split::{self, Cut, Rule, Side, best_cut};
 
 use super::coded::Coded;
 use super::forest::LIMIT;
+use super::siblings::Siblings;
+use super::tree::Tree;
 use crate::trees::binned::{Binned, Edges};
-use crate::trees::node::{Node, leaf_of_bins};
-
-/// Histograms of fewer additions than this are not worth waking other threads for.
-const PARALLEL: usize = 1 << 18;
 
 /// What all trees of a fit share.
 pub(super) struct Grower<'a> {
@@ -89,43 +87,6 @@ impl Grower<'_> {
     fn value(&self, [g, h]: [f64; 2]) -> f32 {
         let newton = -g / (h + self.rule.lambda);
         if newton.is_nan() { 0.0 } else { ((self.learning_rate * newton) as f32).clamp(-LIMIT, LIMIT) }
-    }
-}
-
-/// A tree, with the bin of each node's threshold: rows that are binned already go by that.
-#[derive(Default)]
-pub(super) struct Tree {
-    pub(super) nodes: Vec<Node>,
-    cuts: Vec<u8>,
-}
-
-impl Tree {
-    /// A stored tree for rows that were binned by these edges; `None` where a threshold is not one of them.
-    pub(super) fn from_nodes(nodes: &[Node], edges: &Edges) -> Option<Self> {
-        let cut = |node: &Node| {
-            if node.is_leaf() {
-                return Some(0);
-            }
-            let edges = &edges.0[node.column()];
-            let cut = edges.partition_point(|edge| *edge < node.threshold());
-            let edge = edges.get(cut).copied().unwrap_or(f32::INFINITY);
-            (edge == node.threshold()).then_some(cut as u8)
-        };
-        let cuts = nodes.iter().map(cut).collect::<Option<_>>()?;
-        Some(Self { nodes: nodes.to_vec(), cuts })
-    }
-
-    /// Adds the tree's values to the margins of some rows.
-    pub(super) fn add_to(&self, binned: &Binned, rows: impl IntoIterator<Item = u32>, margins: &mut [f32]) {
-        for row in rows {
-            margins[row as usize] += self.nodes[leaf_of_bins(&self.nodes, &self.cuts, binned, row)].value;
-        }
-    }
-
-    fn push(&mut self) -> usize {
-        self.nodes.push(Node::leaf(0.0));
-        self.cuts.push(0);
-        self.nodes.len() - 1
     }
 }
 
@@ -283,86 +244,7 @@ impl Growing<'_> {
             child.resize(rest.len(), Line::ZERO);
             &mut child[..]
         });
-        let pair = Pair { coded: self.grower.coded, level: self.level, columns, rows, own, scans };
-        // the tables of the groups that are summed together take 32 KiB, a first-level cache
-        match self.grower.coded.bins() {
-            ..=64 => pair.cuts::<64, 8>(rest, child),
-            ..=128 => pair.cuts::<128, 4>(rest, child),
-            _ => pair.cuts::<256, 2>(rest, child),
-        }
-    }
-}
-
-/// Two siblings, of which the rows of the first are summed.
-struct Pair<'a> {
-    coded: &'a Coded,
-    level: Level,
-    columns: &'a [u8],
-    rows: &'a [u32],
-    own: &'a [Packed],
-    scans: [Option<&'a split::Node>; 2],
-}
-
-impl Pair<'_> {
-    fn cuts<const B: usize, const K: usize>(&self, rest: &mut [Line], child: Option<&mut [Line]>) -> [Option<Cut>; 2] {
-        let lines = K * self.coded.bins();
-        let parallel = self.rows.len() * self.columns.len() * LANES >= PARALLEL;
-        let better = |a: [Option<Cut>; 2], b: [Option<Cut>; 2]| [0, 1].map(|side| better(a[side], b[side]));
-        match (child, parallel) {
-            (None, false) => (0..)
-                .zip(rest.chunks_mut(lines))
-                .map(|(part, rest)| self.part::<B, K>(part, rest, None))
-                .fold([None; 2], better),
-            (Some(child), false) => (0..)
-                .zip(rest.chunks_mut(lines).zip(child.chunks_mut(lines)))
-                .map(|(part, (rest, child))| self.part::<B, K>(part, rest, Some(child)))
-                .fold([None; 2], better),
-            (None, true) => rest
-                .par_chunks_mut(lines)
-                .enumerate()
-                .map(|(part, rest)| self.part::<B, K>(part, rest, None))
-                .reduce(|| [None; 2], better),
-            (Some(child), true) => rest
-                .par_chunks_mut(lines)
-                .zip(child.par_chunks_mut(lines))
-                .enumerate()
-                .map(|(part, (rest, child))| self.part::<B, K>(part, rest, Some(child)))
-                .reduce(|| [None; 2], better),
-        }
-    }
-
-    /// The best cuts on up to `K` groups of columns, which are summed and searched while they are in the first-level cache.
-    fn part<const B: usize, const K: usize>(
-        &self,
-        part: usize,
-        rest: &mut [Line],
-        mut child: Option<&mut [Line]>,
-    ) -> [Option<Cut>; 2] {
-        let bins = self.coded.bins();
-        let first = part * K;
-        let mut tables = [[Line::ZERO; B]; K];
-        let tables = &mut tables[..rest.len() / bins];
-        fill::<B, K>(self.coded.block(first / GROUPS), first % GROUPS, self.rows, self.own, tables);
-        let mut best = [None; 2];
-        for (i, (table, rest)) in tables.iter().zip(rest.chunks_exact_mut(bins)).enumerate() {
-            let (group, table) = (first + i, &table[..bins]);
-            let shape = self.coded.shape(group, self.columns[group]);
-            let cuts = best_cuts(self.level, self.scans, table, rest, child.is_some(), shape);
-            if let Some(child) = &mut child {
-                child[i * bins..(i + 1) * bins].copy_from_slice(table);
-            }
-            for (best, cut) in best.iter_mut().zip(cuts) {
-                *best = better(*best, cut.map(|cut| Cut { column: cut.column + group * LANES, ..cut }));
-            }
-        }
-        best
-    }
-}
-
-fn better(a: Option<Cut>, b: Option<Cut>) -> Option<Cut> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.better(b)),
-        (a, b) => a.or(b),
+        Siblings { coded: self.grower.coded, level: self.level, columns, rows, own, scans }.cuts(rest, child)
     }
 }
 
