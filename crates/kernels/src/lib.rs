@@ -27,9 +27,10 @@
 //! Nets, in vector code: [`simd`] (the instruction sets of this machine), [`activation`], [`product`] (small matrices), then
 //! whole layers, forwards and for the gradient: [`conv`] (over the steps of windows), [`batch_norm`] and [`layer_norm`],
 //! [`linear`] (dense layers), [`attention`] and [`encoder`] (the layers of a transformer), [`gru`] and [`lstm`] (over
-//! [`recurrent`]).
+//! [`recurrent`]); [`adamw`] moves their weights.
 
 pub mod activation;
+pub mod adamw;
 pub mod attention;
 pub mod batch_norm;
 pub mod bins;

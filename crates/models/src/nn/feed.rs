@@ -14,7 +14,7 @@ use super::rng::{Purpose, generator};
 
 /// Batches that wait at most; memory holds so many, the one in use and the one in the making.
 const AHEAD: usize = 2;
-/// Windows per shard of a training step at most.
+/// Windows per shard of a training step at most, where a net does not say otherwise.
 pub(super) const SHARD: usize = 32;
 
 /// Where batches come from.
@@ -22,6 +22,8 @@ pub(super) struct Feed<'a> {
     pub(super) windows: &'a dyn Windows,
     pub(super) kind: InputKind,
     pub(super) config: &'a TrainConfig,
+    /// Windows per shard at most.
+    pub(super) shard: usize,
     pub(super) seed: u64,
 }
 
@@ -62,7 +64,7 @@ impl Feed<'_> {
     }
 
     fn prepare(&self, step: u64, rows: &[usize]) -> Result<Vec<Batch>, ModelError> {
-        let shards = even(rows, shards(rows.len())).enumerate();
+        let shards = even(rows, shards(rows.len(), self.shard)).enumerate();
         shards
             .map(|(shard, own)| {
                 let mut batch = Batch::new(self.kind, self.windows.schema().geometry());
@@ -75,9 +77,9 @@ impl Feed<'_> {
     }
 }
 
-/// Shards of a batch.
-pub(super) fn shards(rows: usize) -> usize {
-    rows.div_ceil(SHARD)
+/// Shards of a batch: two at least where there are rows enough, so that there is something to do side by side.
+fn shards(rows: usize, shard: usize) -> usize {
+    rows.div_ceil(shard).max(rows.div_ceil(SHARD).min(2))
 }
 
 /// What names all that is random in a shard.
@@ -128,7 +130,7 @@ mod tests {
         let small = data::small_windows(1, 240, 3, 2, 5);
         let counted = Counted { inner: &small.windows, gathered: AtomicUsize::new(0), fails_after };
         let config = TrainConfig { jitter: 0.1, ..TrainConfig::default() };
-        let feed = Feed { windows: &counted, kind: InputKind::Tensor, config: &config, seed: 7 };
+        let feed = Feed { windows: &counted, kind: InputKind::Tensor, config: &config, shard: SHARD, seed: 7 };
         let rows: Vec<usize> = (0..small.windows.len()).collect();
         feed.run((0..).zip(even(&rows, 6)), |batches| consume(batches, &counted))
     }
@@ -160,7 +162,7 @@ mod tests {
     fn a_consumer_that_stops_ends_the_feed() {
         run(usize::MAX, |batches, counted| {
             batches.next().unwrap();
-            assert!(counted.gathered.load(Ordering::SeqCst) <= (2 + AHEAD + 1) * shards(counted.len()));
+            assert!(counted.gathered.load(Ordering::SeqCst) <= (2 + AHEAD + 1) * shards(counted.len(), SHARD));
         });
     }
 }

@@ -109,6 +109,11 @@ impl Net for MlpNet {
         infer::build(self, weights)
     }
 
+    /// Its gradient is large beside a window: few shards, so that few of them are added.
+    fn shard(&self) -> usize {
+        128
+    }
+
     fn graph(&self, graph: &mut Graph, input: &GraphInput, weights: &NamedWeights<'_>) -> Option<Value> {
         let mut x = graph.squeeze(&input.values, 1);
         for layer in 0..self.config.layers {

@@ -78,6 +78,11 @@ pub(crate) trait Net: Send + Sync {
     /// The same as after training, on slices, for windows of so many steps.
     fn infer(&self, weights: &NamedWeights<'_>, steps: usize) -> Box<dyn Infer>;
 
+    /// Windows that a shard of a training step has at most.
+    fn shard(&self) -> usize {
+        feed::SHARD
+    }
+
     /// The same as after training, as nodes of an exported graph, up to the logits; `None` where it cannot be said so.
     fn graph(&self, _graph: &mut Graph, _input: &GraphInput, _weights: &NamedWeights<'_>) -> Option<Value> {
         None

@@ -12,10 +12,10 @@ use stakeout_core::{
 };
 
 use super::config::TrainConfig;
-use super::feed::{Feed, even, position, shards};
+use super::feed::{Feed, even, position};
 use super::input::Input;
 use super::model::{forward, log_normaliser};
-use super::optim::{clip_global_norm, learning_rate};
+use super::optim::{self, clip, learning_rate};
 use super::rng::{self, Purpose, generator};
 use super::state::State;
 use super::weights::{self, Tensors, WeightSpec};
@@ -64,7 +64,7 @@ pub(crate) fn fit(
     let warmup = (total as f64 * config.warmup_share).ceil() as u64;
     let weight_of_all: f64 = train.weights.iter().map(|w| f64::from(*w)).sum();
 
-    let feed = Feed { windows: train.windows, kind, config, seed: cx.seed };
+    let feed = Feed { windows: train.windows, kind, config, shard: net.shard(), seed: cx.seed };
 
     while state.epoch < epochs && !(chooses && state.epochs_since_best() >= config.patience as u64) {
         let order = rng::permutation(n, &mut generator(cx.seed, Purpose::Order, state.epoch));
@@ -77,9 +77,8 @@ pub(crate) fn fit(
                     return Err(ModelError::Cancelled);
                 }
                 let step = state.optimizer.step;
-                let Step { loss: batch_loss, mut gradient, observed } =
+                let Step { loss: batch_loss, gradient, norm, observed } =
                     placed.step(&state.weights, train, (rows, batches.next()?), config, (cx.seed, step))?;
-                let norm = clip_global_norm(&mut gradient, config.clip_norm);
                 if !(batch_loss.is_finite() && norm.is_finite()) {
                     return Err(ModelError::Data(format!(
                         "the loss diverged in epoch {}: lower train.learning_rate (it is {})",
@@ -88,7 +87,8 @@ pub(crate) fn fit(
                     )));
                 }
                 rate = learning_rate(config.learning_rate, step, warmup, total);
-                state.optimizer.update(&specs, &mut state.weights, &gradient, rate, config.weight_decay);
+                let gradient = (&gradient[..], clip(norm, config.clip_norm));
+                state.optimizer.update(&specs, &mut state.weights, gradient, rate, config.weight_decay);
                 for (at, value) in observed {
                     state.weights[at] += MOMENTUM * (value - state.weights[at]);
                 }
@@ -136,6 +136,8 @@ struct Step {
     loss: f64,
     /// Its gradient by all weights.
     gradient: Vec<f32>,
+    /// The Euclidean norm of that.
+    norm: f64,
     /// Positions among the weights, and what the batch observed for each.
     observed: Vec<(usize, f32)>,
 }
@@ -159,7 +161,7 @@ impl OnDevice<'_> {
         config: &TrainConfig,
         (seed, step): (u64, u64),
     ) -> Result<Step, ModelError> {
-        let parts = shards(rows.len());
+        let parts = prepared.len();
         let shards: Vec<(&[usize], Batch)> = even(rows, parts).zip(prepared).collect();
         let shared = Tensors::new(self.specs, weights, &self.device);
         let shards: Vec<Result<_, ModelError>> = shards
@@ -176,11 +178,12 @@ impl OnDevice<'_> {
                 Ok((f64::from(weights::read(loss)?[0]), gradient, self.observed(pass)?))
             })
             .collect();
-        let mut sum = Step { loss: 0.0, gradient: vec![0.0f32; weights.len()], observed: Vec::new() };
+        let mut sum = Step { loss: 0.0, gradient: Vec::new(), norm: 0.0, observed: Vec::new() };
+        let mut gradients = Vec::with_capacity(parts);
         for (shard, own) in shards.into_iter().zip(even(rows, parts)) {
             let (loss, gradient, observed) = shard?;
             sum.loss += loss;
-            sum.gradient.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g);
+            gradients.push(gradient);
             // the mean over the shards, each by its windows
             let share = own.len() as f32 / rows.len() as f32;
             if sum.observed.is_empty() {
@@ -188,6 +191,7 @@ impl OnDevice<'_> {
             }
             sum.observed.iter_mut().zip(observed).for_each(|(sum, (_, value))| sum.1 += share * value);
         }
+        (sum.gradient, sum.norm) = optim::sum(gradients);
         Ok(sum)
     }
 
