@@ -65,6 +65,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "stakeout-testkit",
         ],
     ),
+    ("stakeout-net-steps", &["stakeout-core", "stakeout-features", "stakeout-models"]),
     // What an outsider is meant to need.
     ("acme-research", &["stakeout-core", "stakeout-telemetry", "stakeout-splits", "stakeout-models", "stakeout-cli"]),
     ("xtask", &[]),

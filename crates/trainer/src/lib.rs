@@ -20,6 +20,7 @@
 //! # Ok::<(), stakeout_trainer::TrainError>(())
 //! ```
 
+mod account;
 pub mod audit;
 pub mod cache;
 pub mod cases;
@@ -36,13 +37,14 @@ pub mod score;
 pub mod summaries;
 pub mod tune;
 
+pub use account::Account;
 pub use audit::{Audit, Latency, MadeAgain};
 pub use cache::{HeldWindows, Keep, WindowCache};
 pub use cases::{Cases, cases};
 pub use config::{
     CalibrationChoice, ClassWeights, Experiment, GridKeys, GridRecord, Places, RunInfo, ScalerChoice, Seeds,
 };
-pub use dataset::{Account, Dataset, Reading};
+pub use dataset::{Dataset, Reading};
 pub use error::TrainError;
 pub use grid::{Grid, GridDir, GridOutcome, GridResult};
 pub use observe::{Progress, Quiet};

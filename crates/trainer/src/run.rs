@@ -11,8 +11,8 @@ use stakeout_eval::bootstrap::Plan;
 use stakeout_eval::{Metrics, Predictions, Run, Summary, TrainSide, Unit};
 use stakeout_splits::{Fold, Ledger, Separates, Split};
 
+use crate::Account;
 use crate::config::{CalibrationChoice, Experiment, RunInfo};
-use crate::dataset::Account;
 use crate::fit::{Cell, Fitted};
 use crate::observe::RunObserver;
 use crate::rundir::{self, CHECKPOINT, EXPERIMENT, METRICS, PREDICTIONS, RunDir, SUMMARY, TIMING};

@@ -11,7 +11,7 @@ const CHUNK: usize = 4096;
 /// Weighted mean and sum of squared deviations per dimension.
 ///
 /// One vector: Welford (1962), with weights as West (1979), "Updating mean and variance estimates". Two parts: Chan,
-/// Golub and LeVeque (1983), "Algorithms for computing the sample variance". A missing value (NaN) leaves its dimension
+/// Golub and `LeVeque` (1983), "Algorithms for computing the sample variance". A missing value (NaN) leaves its dimension
 /// as it is.
 ///
 /// Forgetting: a vector that is `h` vectors old, `h` the half-life, weighs half of the newest.

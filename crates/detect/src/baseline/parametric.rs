@@ -17,7 +17,7 @@ const AS_CHI: f64 = 10_000.0;
 /// For independent normal dimensions whose mean and variance come from `n` vectors, each squared z is
 /// (1 + 1/n) F(1, n − 1); the mean of `d` of them is matched in its two moments. With ν = n − 1 the coefficient of
 /// variation of one is 2 (ν − 1) / (ν − 4), and a sum of `g` has that of F(g, ν₂) where
-/// ν₂ = (g + 2 + 12 / (ν − 4)) (ν − 4) / 3; for g = 1 this is ν, and for n → ∞ it is χ²_g / g. An estimate by median and MAD
+/// ν₂ = (g + 2 + 12 / (ν − 4)) (ν − 4) / 3; for g = 1 this is ν, and for n → ∞ it is `χ²_g` / g. An estimate by median and MAD
 /// knows as much as a sample of 0.37 n (Rousseeuw and Croux 1993, table 1), one trimmed by 10 % at each end as one of
 /// 0.64 n; their centres as one of 2/π n and 0.92 n.
 ///

@@ -93,7 +93,7 @@ pub fn read_table(path: &Path, spec: &TableSpec) -> Result<Vectors, DetectError>
     let frame = read(path, spec)?;
     let wrong = |why: String| fault(path, why);
     let names: Vec<String> = frame.get_column_names().iter().map(ToString::to_string).collect();
-    let series = |name: &str| frame.column(name).map(|column| column.as_materialized_series());
+    let series = |name: &str| frame.column(name).map(polars::prelude::Column::as_materialized_series);
     let series = |name: &str| series(name).map_err(|_| absent(path, name, &names));
     let keep = kept(path, &frame, spec, &series)?;
     let hosts = spec.host.as_deref().map(|name| texts(path, series(name)?)).transpose()?;
@@ -122,7 +122,7 @@ pub fn read_table(path: &Path, spec: &TableSpec) -> Result<Vectors, DetectError>
         Ok(())
     };
     if let Some(column) = list_column(&chosen, &names, &series)? {
-        let lists = guarded(path, || lists(series(&column).map_err(text)?))?;
+        let lists = guarded(path, || lists(series(&column).map_err(|error| text(&error))?))?;
         let width = lists.iter().find(|list| !list.is_empty()).map_or(0, Vec::len);
         for row in (0..frame.height()).filter(|&row| keep[row]) {
             push(row, &mut lists[row].iter().copied())?;
@@ -250,7 +250,7 @@ fn read(path: &Path, spec: &TableSpec) -> Result<DataFrame, DetectError> {
             let needed: Vec<String> = names.into_iter().filter(|name| !spec.ignore.contains(name)).collect();
             let mut size = 0u64;
             for group in &reader.get_metadata()?.row_groups {
-                for chunk in needed.iter().flat_map(|name| group.columns_under_root_iter(name)).flatten() {
+                for chunk in needed.iter().filter_map(|name| group.columns_under_root_iter(name)).flatten() {
                     let values = u64::try_from(chunk.num_values()).unwrap_or(u64::MAX).saturating_mul(8);
                     let unpacked = u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX);
                     size = size.saturating_add(values.max(unpacked));
@@ -300,6 +300,6 @@ fn fault(path: &Path, why: String) -> DetectError {
     DetectError::Parse { path: path.display().to_string(), line: None, why }
 }
 
-fn text(error: DetectError) -> polars::prelude::PolarsError {
+fn text(error: &DetectError) -> polars::prelude::PolarsError {
     polars::prelude::PolarsError::ComputeError(error.to_string().into())
 }

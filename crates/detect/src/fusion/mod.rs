@@ -92,9 +92,9 @@ pub fn look<'a>(
     observation: &Observation<'_>,
     scratch: &mut Scratch,
 ) -> Vec<(&'a str, Said)> {
-    let one = |detector: &'a Box<dyn Detector>| {
+    let one = |detector: &'a dyn Detector| {
         let said = detector.look(observation, scratch);
         (detector.id(), said.unwrap_or_else(|error| Said::Nothing(format!("failed: {error}"))))
     };
-    detectors.iter().map(one).collect()
+    detectors.iter().map(Box::as_ref).map(one).collect()
 }

@@ -108,6 +108,7 @@ impl Flat {
 
 /// Positions of the leaves that a row ends in.
 #[inline]
+#[allow(clippy::needless_bitwise_bool)] // a branch would cost more than the comparison it saves
 fn walk<const N: usize, const W: usize, const MISSING: bool>(trees: [&[Cell; N]; W], row: &[f32]) -> [usize; W] {
     let mut at = [1; W];
     for _ in 0..N.ilog2() {

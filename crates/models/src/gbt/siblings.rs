@@ -31,7 +31,7 @@ impl Siblings<'_> {
         // the tables of the groups that are summed together take 32 KiB, a first-level cache
         match self.coded.bins() {
             ..=64 => self.all::<64, 8>(rest, child),
-            ..=128 => self.all::<128, 4>(rest, child),
+            65..=128 => self.all::<128, 4>(rest, child),
             _ => self.all::<256, 2>(rest, child),
         }
     }

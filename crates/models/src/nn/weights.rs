@@ -157,10 +157,13 @@ pub(crate) fn finite(reader: &mut Reader<'_>, count: usize) -> Result<Vec<f32>, 
     }
 }
 
+/// Name, shape and place of a weight.
+type Placed = (String, Vec<usize>, Range<usize>);
+
 /// Weights as tensors on a device: each by its name, or all of them as one. What is not asked for is not made.
 pub(crate) struct Tensors {
     /// Name, shape and place of each.
-    specs: Arc<[(String, Vec<usize>, Range<usize>)]>,
+    specs: Arc<[Placed]>,
     all: Tensor<1>,
     is_tracked: bool,
     /// All of them, as they are differentiated.

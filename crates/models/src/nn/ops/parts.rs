@@ -14,6 +14,7 @@ pub(crate) fn take<'a>(rest: &mut &'a [f32], len: usize) -> &'a [f32] {
 }
 
 /// Takes the place of the next gradients off a list.
+#[allow(clippy::mut_mut)] // the list itself becomes shorter
 pub(crate) fn take_mut<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     let (own, others) = std::mem::take(rest).split_at_mut(len);
     *rest = others;
@@ -26,6 +27,7 @@ pub(crate) fn take_dense<'a>(rest: &mut &'a [f32], inputs: usize, outputs: usize
 }
 
 /// Takes the places of a dense layer's gradients off a list.
+#[allow(clippy::mut_mut)] // the list itself becomes shorter
 pub(crate) fn take_gradient<'a>(rest: &mut &'a mut [f32], inputs: usize, outputs: usize) -> Gradient<'a> {
     Gradient { w: take_mut(rest, inputs * outputs), b: take_mut(rest, outputs) }
 }

@@ -265,6 +265,7 @@ impl<B: RecurrentOps, C: CheckpointStrategy> RecurrentOps for Autodiff<B, C> {
         layer: Layer,
         _: Option<Slot>,
     ) -> FloatTensor<Self> {
+        #[allow(clippy::redundant_closure_for_method_calls)] // the type of these tensors cannot be named
         let [values, input, hidden, bias] = [values, input, hidden, bias].map(|tensor| tensor.into_parts());
         let nodes = [values.1, input.1, hidden.1, bias.1];
         let [values, input, hidden, bias] = [values.0, input.0, hidden.0, bias.0];

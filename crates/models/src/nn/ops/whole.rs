@@ -252,7 +252,7 @@ impl WholeOps for Flex {
         let [rows, steps, _] = sizes(&values);
         let mut job = job.lock().unwrap_or_else(PoisonError::into_inner);
         let logits = job.forward(slice(&values), steps, slice(&weights));
-        let classes = if rows == 0 { 0 } else { logits.len() / rows };
+        let classes = logits.len().checked_div(rows).unwrap_or(0);
         tensor(logits, [rows, classes])
     }
 

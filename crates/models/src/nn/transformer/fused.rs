@@ -40,10 +40,13 @@ pub(super) struct Tape {
     by_hidden: Vec<f32>,
 }
 
+/// The weights of a layer: of attention, and of the dense layers behind it.
+type LayerWeights<'a> = ([&'a [f32]; 10], [&'a [f32]; 6]);
+
 /// The weights, in the order in which they are stored.
 struct Weights<'a> {
     embed: linear::Dense<'a>,
-    layers: Vec<([&'a [f32]; 10], [&'a [f32]; 6])>,
+    layers: Vec<LayerWeights<'a>>,
     norm: [&'a [f32]; 2],
     head: linear::Dense<'a>,
 }
@@ -86,7 +89,7 @@ impl Fused {
         weights: &Weights<'_>,
         masks: &[Option<Vec<f32>>],
         tape: &mut Tape,
-        out: Out<'_>,
+        out: &mut Out<'_>,
     ) {
         let level = Level::best();
         let len = batch.lengths.len() * batch.steps * self.width;
@@ -125,15 +128,15 @@ impl Whole for Fused {
         all
     }
 
-    fn forward(&self, batch: &Windows<'_>, weights: &[f32], mode: Mode<'_>, tape: &mut Tape, out: Out<'_>) {
+    fn forward(&self, batch: &Windows<'_>, weights: &[f32], mode: Mode<'_>, tape: &mut Tape, mut out: Out<'_>) {
         let weights = self.weights(weights);
         match mode {
-            Mode::Train(masks) => self.run(batch, &weights, masks, tape, out),
+            Mode::Train(masks) => self.run(batch, &weights, masks, tape, &mut out),
             Mode::Infer => {
                 let hidden = out.hidden.chunks_mut(CHUNK * self.width);
                 let logits = out.logits.chunks_mut(CHUNK * self.classes);
                 for (part, (hidden, logits)) in batch.chunks(CHUNK).zip(hidden.zip(logits)) {
-                    self.run(&part, &weights, &[], tape, Out { hidden, logits });
+                    self.run(&part, &weights, &[], tape, &mut Out { hidden, logits });
                 }
             }
         }
