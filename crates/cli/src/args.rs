@@ -1,5 +1,8 @@
 //! The command line: every command, option and example.
 
+// help is shown as it stands, and a command line is made of switches
+#![allow(clippy::doc_markdown, clippy::struct_excessive_bools)]
+
 mod baseline;
 mod gate;
 mod sequence;
@@ -11,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use baseline::{Baseline, BaselineScore, BaselineTrain, TableOptions};
 pub(crate) use gate::{Gate, Judged, Models, ModelsCommand, ModelsPromote, ModelsRollback, ModelsShow, RegistryAt};
 pub(crate) use sequence::{
-    Sequence, SequenceData, SequenceDrift, SequenceEval, SequenceKind, SequenceMode, SequenceScore, SequenceTrain,
+    Sequence, SequenceData, SequenceDrift, SequenceEval, SequenceMode, SequenceScore, SequenceTrain,
 };
 
 /// Turn host telemetry into malware-behaviour detectors, and say honestly whether they work on a machine, a sample or a

@@ -387,24 +387,29 @@ fn latency(bound: f64, measured: Option<Latency>) -> Criterion {
     }
 }
 
+/// Cells that are named in a refusal.
+const SHOWN: usize = 5;
+
+/// The cell that a window counts for; `None` where it is not asked for.
+fn key<'a>(wanted: &[Option<&'a str>; 3], names: [&'a str; 3]) -> Option<[&'a str; 3]> {
+    let mut key = [""; 3];
+    for i in 0..3 {
+        match wanted[i] {
+            None => {}
+            Some("each") => key[i] = names[i],
+            Some(name) if name == names[i] => key[i] = name,
+            Some(_) => return None,
+        }
+    }
+    Some(key)
+}
+
 /// Cells that must have been tested. `each` stands for what occurs on any side of the ledger.
 fn coverage(predictions: &Predictions, asked: &Coverage, ledger: Option<&Ledger>) -> Criterion {
     let classes = predictions.classes().names();
     // (profile, host, phase) with what is not asked for left empty → test windows and episodes
     let mut cells: BTreeMap<[&str; 3], (usize, BTreeSet<&str>)> = BTreeMap::new();
     let wanted = [asked.profile.as_deref(), asked.host.as_deref(), asked.phase.as_deref()];
-    fn key<'a>(wanted: &[Option<&'a str>; 3], names: [&'a str; 3]) -> Option<[&'a str; 3]> {
-        let mut key = [""; 3];
-        for i in 0..3 {
-            match wanted[i] {
-                None => {}
-                Some("each") => key[i] = names[i],
-                Some(name) if name == names[i] => key[i] = name,
-                Some(_) => return None,
-            }
-        }
-        Some(key)
-    }
     if !wanted.contains(&Some("each")) {
         cells.insert(wanted.map(|name| name.unwrap_or("")), (0, BTreeSet::new()));
     }
@@ -431,7 +436,6 @@ fn coverage(predictions: &Predictions, asked: &Coverage, ledger: Option<&Ledger>
         .collect();
     let none = cells.is_empty();
     let met = lacking.is_empty() && !none;
-    const SHOWN: usize = 5;
     let more = if lacking.len() > SHOWN { format!(" and {} more", lacking.len() - SHOWN) } else { String::new() };
     let found = match (none, met) {
         (true, _) => "the ledger has no such cell".to_owned(),

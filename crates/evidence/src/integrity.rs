@@ -38,7 +38,7 @@ pub(crate) fn checks(evidence: &Evidence, recipes: &RecipeRegistry) -> Result<Ve
         tested(evidence),
         windows(evidence),
         apart(evidence, separates),
-        metrics(evidence)?,
+        metrics(evidence),
         ledger(evidence),
     ])
 }
@@ -239,24 +239,24 @@ fn apart(evidence: &Evidence, separates: Separates) -> Check {
 
 /// Every figure of `metrics.json` comes out of the stored predictions again. Its sentences are no figures: they say what
 /// the figures say, in the words of the program that wrote them.
-fn metrics(evidence: &Evidence) -> Result<Check, EvidenceError> {
+fn metrics(evidence: &Evidence) -> Check {
     const NAME: &str = "metrics";
     let Evidence { run, predictions, metrics } = evidence;
     if !is_countable(&run.result.train) {
-        return Ok(Check::refused(NAME, "the training side has more windows than can be counted", TRAIN_AGAIN));
+        return Check::refused(NAME, "the training side has more windows than can be counted", TRAIN_AGAIN);
     }
     let intervals = &run.experiment.intervals;
     let plan = Plan { resamples: intervals.resamples, level: intervals.level, seed: run.result.seed };
     let mut again = match stakeout_eval::metrics(predictions, &run.result.train, &plan) {
         Ok(again) => serde_json::to_value(again).unwrap_or(Value::Null),
-        Err(error) => return Ok(Check::refused(NAME, format!("they cannot be computed again: {error}"), TRAIN_AGAIN)),
+        Err(error) => return Check::refused(NAME, format!("they cannot be computed again: {error}"), TRAIN_AGAIN),
     };
     if let Value::Object(members) = &mut again {
         members.remove("notes");
     }
     let compared = compare_members(&again, metrics, SAME_FIGURE);
     let met = format!("{} figures of metrics.json come out of predictions.parquet again", compared.leaves);
-    Ok(Check::of_compared(NAME, &compared, met, TRAIN_AGAIN))
+    Check::of_compared(NAME, &compared, met, TRAIN_AGAIN)
 }
 
 /// Whether the windows of a training side can be added up: a file may say anything.

@@ -293,12 +293,10 @@ impl Policy {
                 Err((key, format!("{value}: use a difference from -1 to 1")))
             }
         };
-        let end = |key, by: By, not: By| match by == not {
-            true => Err((
-                key,
-                "an upper bound is held against `point` or `upper`, a lower one against `point` or `lower`".to_owned(),
-            )),
-            false => Ok(()),
+        let end = |key, by: By, not: By| {
+            const WHY: &str =
+                "an upper bound is held against `point` or `upper`, a lower one against `point` or `lower`";
+            if by == not { Err((key, WHY.to_owned())) } else { Ok(()) }
         };
         for (key, bound) in [
             ("calibration_error", Some(self.calibration_error)),

@@ -371,7 +371,7 @@ mod tests {
             impl Read for Pieces<'_> {
                 fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
                     let most = *self.1.next().expect("at least one piece");
-                    if most % 7 == 0 {
+                    if most.is_multiple_of(7) {
                         return Err(io::ErrorKind::Interrupted.into());
                     }
                     let room = into.len().min(most);

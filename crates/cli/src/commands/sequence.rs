@@ -153,13 +153,13 @@ fn train(args: &SequenceTrain, context: &Context) -> anyhow::Result<Exit> {
 
 /// Takes a share of the different sequences out, with all their copies.
 fn hold_out(data: Sequences, share: Option<f64>, seed: u64) -> anyhow::Result<(Sequences, Option<Sequences>)> {
+    const PARTS: usize = 100;
     let Some(share) = share else { return Ok((data, None)) };
     if !(share > 0.0 && share < 1.0) {
         bail!("--hold-out {share}: a share inside (0, 1), as 0.2");
     }
     let all = distinct(&data);
     let kinds: Vec<usize> = all.anomalous.iter().map(|n| usize::from(*n > 0)).collect();
-    const PARTS: usize = 100;
     let part = folds(&kinds, PARTS, seed);
     let (mut train, mut kept) = (Sequences::default(), Sequences::default());
     for (actions, label) in data.iter() {

@@ -1,5 +1,6 @@
 //! Baselines end to end: a store and a table, learnt and scored.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -28,7 +29,7 @@ fn table(folder: &Path) -> String {
         let outlier = i >= 3000 && i % 20 < 2;
         let (host, part) = (["pi-3", "pi-4"][i as usize % 2], if i < 3000 { "train" } else { "test" });
         let b = noise(900) + if outlier { 5.0 } else { 0.0 };
-        text += &format!("{host},{part},{},{b},{}\n", noise(5) * 40.0, u8::from(outlier));
+        writeln!(text, "{host},{part},{},{b},{}", noise(5) * 40.0, u8::from(outlier)).unwrap();
     }
     let file = folder.join("t.csv");
     fs::write(&file, text).unwrap();

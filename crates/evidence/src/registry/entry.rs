@@ -51,9 +51,12 @@ pub struct Entry {
 
 impl Entry {
     pub(super) fn read(path: &Path, id: String, state: State) -> Self {
-        let bundle = read_bundle(path).and_then(|bundle| match bundle.id == id {
-            true => Ok(Box::new(bundle)),
-            false => Err(format!("{BUNDLE} is of another model: it is damaged, gate the run again")),
+        let bundle = read_bundle(path).and_then(|bundle| {
+            if bundle.id == id {
+                Ok(Box::new(bundle))
+            } else {
+                Err(format!("{BUNDLE} is of another model: it is damaged, gate the run again"))
+            }
         });
         Self { id, state, path: path.to_owned(), bundle }
     }

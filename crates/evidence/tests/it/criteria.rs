@@ -15,7 +15,7 @@ fn incumbent(of: &Predictions) -> Incumbent {
     Incumbent { id: "f".repeat(64), predictions: of.clone(), favour: None }
 }
 
-fn with<'a>(incumbent: &'a Incumbent) -> Beside<'a> {
+fn with(incumbent: &Incumbent) -> Beside<'_> {
     Beside { incumbent: Some(Ok(incumbent)), ..Beside::default() }
 }
 

@@ -322,7 +322,8 @@ pub(crate) fn slices_follow_the_library<C: NetConfig>(settings: &[Value]) {
         let mut values = Vec::new();
         for spec in &net.weights() {
             // as large as drawn weights are, so that sums of many do not drown in rounding
-            let about = if spec.name.ends_with(".variance") || spec.name.ends_with(".scale") { 1.0 } else { 0.0 };
+            let part = spec.name.rsplit('.').next();
+            let about = if matches!(part, Some("variance" | "scale")) { 1.0 } else { 0.0 };
             let bound = if spec.shape.len() > 1 { 2.0 / (spec.shape[0] as f32).sqrt() } else { 0.5 };
             values.extend((0..spec.len()).map(|_| about + bound * signed(&mut rng)));
         }

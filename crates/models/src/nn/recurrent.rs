@@ -309,9 +309,10 @@ pub(crate) mod tests {
                 let run = |device: &Device, fused: bool| {
                     let tensors = Tensors::tracked(&specs, &values, &device.clone().autodiff());
                     let input = Input::new(&batch, device).unwrap();
-                    let hidden = match fused {
-                        true => net.read_fused(&tensors, &input, &mut Pass::Infer),
-                        false => net.read_stepwise(&tensors, &input, &mut Pass::Infer),
+                    let hidden = if fused {
+                        net.read_fused(&tensors, &input, &mut Pass::Infer)
+                    } else {
+                        net.read_stepwise(&tensors, &input, &mut Pass::Infer)
                     };
                     let by = Tensor::<2>::from_data(TensorData::new(by.clone(), hidden.dims()), &hidden.device());
                     let gradient = tensors.gradient(&(hidden.clone() * by).sum()).unwrap();

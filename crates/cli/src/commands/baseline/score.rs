@@ -252,6 +252,7 @@ fn report(
         let known: Vec<f64> = figures.iter().filter_map(|(_, own)| figure(own)).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     };
+    #[allow(clippy::type_complexity)] // a title, and what stands below it
     let columns: [(&str, fn(&Figures) -> Option<f64>); 5] = [
         ("false alarm rate", |own| own.false_alarm_rate),
         ("recall", |own| own.recall),

@@ -59,6 +59,9 @@ impl<'a> Forgery<'a> {
     }
 }
 
+/// A change to a stored result.
+type Edit = fn(&mut CellResult);
+
 fn assert_verdict(bench: &Bench, more: &[&str], verdict: &str, refused: &[&str]) {
     let found = bench.verdict(more);
     assert_eq!((found.0.as_str(), found.1.iter().map(String::as_str).collect::<Vec<_>>()), (verdict, refused.to_vec()));
@@ -110,7 +113,6 @@ fn edited_metrics_are_refused_figure_by_figure() {
 #[test]
 fn an_edited_training_side_ledger_or_provenance_is_refused() {
     let bench = bench();
-    type Edit = fn(&mut CellResult);
     let edits: [(Edit, &str); 7] = [
         (|r| r.train.windows.reverse(), "ledger"),
         (|r| r.ledger = None, "ledger"),

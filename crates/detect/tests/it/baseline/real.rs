@@ -1,5 +1,6 @@
 //! Public data: the ODDS sets on the ten splits of their benchmark, and SMD's servers. Skipped where they are absent.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use stakeout_detect::baseline::{Baseline, Method, Rows, Scratch, Settings, TableSpec, ThresholdFrom, read_table};
@@ -62,7 +63,7 @@ fn odds() {
                     .unzip();
                 sum += auroc(&scores, &outlier).unwrap() / 10.0;
             }
-            line += &format!("  {method} {sum:.4}");
+            write!(line, "  {method} {sum:.4}").unwrap();
             *mean += sum / 9.0;
             if method == Method::Diagonal {
                 assert!((sum - expected).abs() <= 0.002, "{name}: {sum}, known {expected}");
