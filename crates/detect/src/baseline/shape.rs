@@ -310,6 +310,7 @@ mod tests {
             let vector: Vec<f64> = probe[..width].iter().map(|&v| value(v)).collect();
             let moments = Moments::of(&rows, None).unwrap();
             let (mut sum, mut seen, mut flagged) = (0.0, 0, 0);
+            #[allow(clippy::needless_range_loop)] // the dimension is named to all
             for d in 0..width {
                 if vector[d].is_nan() || moments.seen(d) < MIN_SEEN { continue; }
                 let variance = moments.variance(d).unwrap();

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn thinning_rounds_p_up_and_keeps_the_top() {
         let scores: Vec<f64> = (0..50_000).map(f64::from).collect();
-        let tail = Tail::new(&scores, &[1; 50_000]);
+        let tail = Tail::new(&scores, &vec![1; 50_000]);
         assert!(tail.scores.len() <= 2 * KEPT + 1);
         for z in [0.0, 10.0, 777.5, 20_000.0, 45_903.0, 48_000.5, 49_999.0, 60_000.0] {
             let exact = (1.0 + scores.iter().filter(|&&score| score >= z).count() as f64) / 50_001.0;
