@@ -85,21 +85,18 @@ fn a_file_is_learnt_scored_evaluated_updated_and_watched() {
     assert_eq!((&updated["added"], &updated["left_out"], &updated["new_actions"]), (&json!(1), &json!(1), &json!(3)));
     assert_ne!(std::fs::read(&model).unwrap(), before);
 
-    let watch =
-        |data: &Path| stakeout(["sequence", "drift", path(&model), path(&odd_free(folder.path(), &lines)), path(data)]);
-    assert_eq!(watch(&data).status.code(), Some(0), "{}", stdout(&watch(&data)));
+    let usual = folder.path().join("usual.jsonl");
+    std::fs::write(&usual, lines[..400].join("\n")).unwrap();
+    let watch = |data: &Path| stakeout(["sequence", "drift", path(&model), path(&usual), path(data)]);
+    assert_eq!(watch(&usual).status.code(), Some(0), "{}", stdout(&watch(&usual)));
+    // its last forty are anomalous
+    let risen = watch(&data);
+    assert!(risen.status.code() == Some(1) && stdout(&risen).contains("score has risen"), "{}", stdout(&risen));
     let strange = folder.path().join("strange.jsonl");
     std::fs::write(&strange, vec![line(&["exfil", "scan", "scan"], 0); 250].join("\n")).unwrap();
     let found = watch(&strange);
     assert_eq!(found.status.code(), Some(1));
     assert!(stdout(&found).contains("PSI") && stdout(&found).contains("fill no window"), "{}", stdout(&found));
-}
-
-/// The same lines in a baseline file.
-fn odd_free(folder: &Path, lines: &[String]) -> PathBuf {
-    let path = folder.join("baseline.jsonl");
-    std::fs::write(&path, lines.join("\n")).unwrap();
-    path
 }
 
 #[test]
