@@ -27,11 +27,14 @@ pub(crate) fn used_columns(level: Level, x: &[f32], width: usize, sizes: &mut Ve
         rows *= 4;
     }
     used.clear();
+    let mut end = 0;
     // a column with NaN in it has a size that is not zero
-    for column in (0..width).filter(|column| sizes[*column] != 0.0) {
+    while let Some(gap) = sizes[end..].iter().position(|size| *size != 0.0) {
+        let start = end + gap;
+        end = start + sizes[start..].iter().position(|size| *size == 0.0).unwrap_or(width - start);
         match used.last_mut() {
-            Some(last) if column < last.end + GAP => last.end = column + 1,
-            _ => used.push(column..column + 1),
+            Some(last) if start < last.end + GAP => last.end = end,
+            _ => used.push(start..end),
         }
     }
 }

@@ -108,6 +108,7 @@ pub struct Scratch {
     products: Vec<f32>,
     gradients: Vec<f32>,
     filters: Vec<f32>,
+    turned: Vec<f32>,
     sizes: Vec<f32>,
 }
 
@@ -209,16 +210,16 @@ pub fn backward(
     let Some(dx) = dx else { return };
     assert!(dx.len() == rows * steps * inputs, "as many windows as were seen");
     resize(&mut scratch.gradients, plan.points * places * inputs);
-    resize(&mut scratch.filters, size);
+    resize(&mut scratch.turned, size);
     for point in 0..plan.points {
         let dm = &scratch.products[point * places * width..][..places * width];
         let gradients = &mut scratch.gradients[point * places * inputs..][..places * inputs];
         for block in 0..plan.blocks {
-            transpose(filters.at(point, block), [inputs, width], &mut scratch.filters);
+            transpose(filters.at(point, block), [inputs, width], &mut scratch.turned);
             let size = Size { rows: places.saturating_sub(block), columns: inputs, inner: width };
             let start = if block == 0 { Start::Zero } else { Start::Held };
             let to = gradients.get_mut(block * inputs..).unwrap_or(&mut []);
-            multiply(level, size, Strided::rows(dm, width), (&scratch.filters, inputs), (to, inputs), start);
+            multiply(level, size, Strided::rows(dm, width), (&scratch.turned, inputs), (to, inputs), start);
         }
     }
     level.run(InputGradients { tiles: filters.tiles(rows, inputs), from: &scratch.gradients, to: dx });

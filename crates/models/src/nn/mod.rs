@@ -138,10 +138,7 @@ impl Pass {
     /// The factors of a dropout of so many activations; `None` where none is dropped.
     pub(crate) fn mask(&mut self, len: usize, share: f32) -> Option<Vec<f32>> {
         match self {
-            Self::Train { rng, .. } if share > 0.0 => {
-                let kept = 1.0 / (1.0 - share);
-                Some((0..len).map(|_| if rng::unit(rng) < share { 0.0 } else { kept }).collect())
-            }
+            Self::Train { rng, .. } if share > 0.0 => Some(rng::mask(len, share, rng)),
             _ => None,
         }
     }

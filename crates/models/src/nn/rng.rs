@@ -30,6 +30,22 @@ pub(crate) fn unit(rng: &mut Xoshiro256PlusPlus) -> f32 {
     (rng.next_u64() >> 40) as f32 * (1.0 / 16_777_216.0)
 }
 
+/// Factors of which a share is 0 and the others make up for it, so that their mean is 1: four from each draw, of 16 bits each.
+pub(crate) fn mask(len: usize, share: f32, rng: &mut Xoshiro256PlusPlus) -> Vec<f32> {
+    const RANGE: f32 = 65_536.0;
+    let below = (share * RANGE).round();
+    let kept = RANGE / (RANGE - below);
+    let mut mask = vec![0.0; len];
+    for four in mask.chunks_mut(4) {
+        let bits = rng.next_u64();
+        for (at, factor) in four.iter_mut().enumerate() {
+            let drawn = (bits >> (16 * at)) as u16;
+            *factor = if f32::from(drawn) < below { 0.0 } else { kept };
+        }
+    }
+    mask
+}
+
 /// A normal number of mean 0 and deviation 1 (Box and Muller 1958).
 pub(crate) fn normal(rng: &mut Xoshiro256PlusPlus) -> f32 {
     let (radius, turn) = (1.0 - unit(rng), unit(rng));
@@ -59,6 +75,18 @@ mod tests {
         assert_eq!(sorted, (0..1000).collect::<Vec<_>>());
         let fixed = order.iter().enumerate().filter(|(i, x)| i == *x).count();
         assert!(fixed < 10, "{fixed} numbers stayed in place");
+    }
+
+    #[test]
+    fn a_mask_drops_its_share_and_keeps_the_mean() {
+        for share in [0.1, 0.5, 0.9] {
+            let mask = mask(100_003, share, &mut generator(4, Purpose::Dropout, 0));
+            assert_eq!(mask.len(), 100_003);
+            let dropped = mask.iter().filter(|factor| **factor == 0.0).count() as f32 / 100_003.0;
+            assert!((dropped - share).abs() < 0.005, "{dropped} of {share}");
+            let kept = 1.0 / (1.0 - share);
+            assert!(mask.iter().all(|factor| *factor == 0.0 || (factor / kept - 1.0).abs() < 2e-4));
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(super) struct Tape {
     head: Head,
     scratch: conv::Scratch,
     gradients: [Vec<f32>; 2],
+    by_hidden: Vec<f32>,
 }
 
 #[derive(Debug, Default)]
@@ -193,14 +194,16 @@ impl Whole for Fused {
         let mut rest = weights;
         let blocks = self.weights(&mut rest);
         let head = take_dense(&mut rest, width, self.classes, Then::Nothing);
-        let Tape { filters, blocks: tapes, own, share, is_padded, head: head_tape, scratch, gradients, .. } = tape;
+        let Tape {
+            filters, blocks: tapes, own, share, is_padded, head: head_tape, scratch, gradients, by_hidden, ..
+        } = tape;
         let rows = Rows { share, own: is_padded.then_some(&own[..]) };
 
         let [by_out, by_x] = gradients;
         let (mut by_blocks, mut by_head) = gradient.split_at_mut(weights.len() - rest_of_head(width, self.classes));
         let into = take_gradient(&mut by_head, width, self.classes);
-        head_tape.backward(head, masks[0].as_deref(), by, into, by_x);
-        mean_gradient(batch, width, by_x, resized(by_out, places * width));
+        head_tape.backward(head, masks[0].as_deref(), by, into, by_hidden);
+        mean_gradient(batch, width, by_hidden, resized(by_out, places * width));
 
         let sizes =
             self.blocks.iter().map(|[inputs, filters, kernel]| [kernel * inputs * filters, *filters, 2 * filters]);
