@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""The nets' training steps and single predictions beside PyTorch's, by turns, wall clock of whole steps.
+"""The nets' training steps and single predictions beside PyTorch's, by turns.
 
-  cargo xtask bench --peers VENV nets [NAMES] [--threads 2] [--rounds 5] [--seconds 2] [--allocators LIBRARY]
+  cargo xtask bench --peers VENV nets [NAMES] [--threads 2] [--rounds 5] [--seconds 2] [--allocators LIBRARY] [--clock wall]
 
 NAMES is a list with commas out of mlp, cnn, gru, lstm, transformer, each also with _t100 behind it for windows of a hundred
 steps (not mlp). The shapes are the same on both sides: 46 channels, 20 steps, 8 classes, width 64 (the perceptron: 920
@@ -73,14 +73,15 @@ def peer(names, seconds, threads):
     def measure(name, work, batch, budget, call, repeat=1):
         for _ in range(10):
             call()
-        times, begin = [], time.perf_counter()
+        times, begin, busy = [], time.perf_counter(), time.process_time()
         while time.perf_counter() - begin < budget or len(times) < 10:
             start = time.perf_counter()
             for _ in range(repeat):
                 call()
             times.append((time.perf_counter() - start) / repeat * 1e3)
+        busy = (time.process_time() - busy) / (len(times) * repeat) * 1e3
         times.sort()
-        print(f"{name},{work},{batch},{times[len(times) // 2]:.5f},{times[0]:.5f},{len(times)}", flush=True)
+        print(f"{name},{work},{batch},{times[len(times) // 2]:.5f},{times[0]:.5f},{len(times)},{busy:.5f}", flush=True)
 
     for name in names:
         for batch in (64, 256):
@@ -103,10 +104,11 @@ def peer(names, seconds, threads):
             measure(name, "infer", 1, seconds / 2, lambda: model(x).numpy(), repeat=100)
 
 
-def lines(command, environment=None):
+def lines(clock, command, environment=None):
     text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     rows = (line.split(",") for line in text.split())
-    return {(name, work, int(batch)): float(median) for name, work, batch, median, *_ in rows}
+    column = {"wall": 3, "cpu": 6}[clock]
+    return {(row[0], row[1], int(row[2])): float(row[column]) for row in rows}
 
 
 def main():
@@ -117,6 +119,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--allocators", action="append", default=[], metavar="LIBRARY")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: mean processor time of all threads")
     parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     names = given.names.split(",")
@@ -132,12 +135,12 @@ def main():
     environment = os.environ | {"RAYON_NUM_THREADS": str(given.threads)}
     rounds = []
     for _ in range(given.rounds):
-        peers = [lines(theirs)]
+        peers = [lines(given.clock, theirs)]
         for library in given.allocators:
-            peers.append(lines(theirs, os.environ | {"LD_PRELOAD": library}))
+            peers.append(lines(given.clock, theirs, os.environ | {"LD_PRELOAD": library}))
         best = {key: min(each[key] for each in peers) for key in peers[0]}
-        rounds.append((lines(ours, environment), best))
-    print(f"{given.threads} thread(s), median of {given.rounds} rounds by turns, milliseconds")
+        rounds.append((lines(given.clock, ours, environment), best))
+    print(f"{given.threads} thread(s), median of {given.rounds} rounds by turns, milliseconds ({given.clock})")
     print(f"{'net':18}{'work':>7}{'batch':>7}{'PyTorch':>10}{'ours':>10}{'ratio':>8}  (least to most)")
     for key in rounds[0][0]:
         ratios = sorted(theirs[key] / ours[key] for ours, theirs in rounds)
