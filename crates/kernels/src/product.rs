@@ -1,4 +1,4 @@
-//! Products of small dense matrices, `c = a · b` or `c += a · b`, row-major, one thread.
+//! Products of small dense matrices, alone or added to something, row-major, one thread.
 //!
 //! A tile of `c` stays in registers while one row of `b` after another is multiplied into it. Every number of `c` is one chain
 //! of multiply-adds along the inner dimension, from its start in order: it does not depend on how many other rows and columns
@@ -46,16 +46,18 @@ pub struct Size {
     pub inner: usize,
 }
 
-/// What `c` holds before a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Nothing that counts.
+/// What a product is added to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Start<'a> {
+    /// Nothing: what `c` holds does not count.
     Zero,
-    /// What is to be added to.
+    /// What `c` holds.
     Held,
+    /// Rows of their own, so many numbers apart; with 0 every row of `c` starts from the same.
+    Rows(&'a [f32], usize),
 }
 
-/// `c = a · b` or `c += a · b`. `b` and `c` lie in rows, `b_row` and `c_row` numbers apart; numbers of `c` between its rows
+/// `c = a · b`, `c += a · b` or `c = start + a · b`. `b` and `c` lie in rows, `b_row` and `c_row` numbers apart; numbers of `c` between its rows
 /// are left alone.
 ///
 /// # Panics
@@ -66,7 +68,7 @@ pub fn multiply(
     a: Strided<'_>,
     (b, b_row): (&[f32], usize),
     (c, c_row): (&mut [f32], usize),
-    start: Start,
+    start: Start<'_>,
 ) {
     level.run(Call(Product { size, a, b, b_row, c, c_row, start }));
 }
@@ -76,17 +78,23 @@ pub fn multiply(
 /// # Panics
 /// When a slice has another length.
 pub fn transpose(from: &[f32], [rows, columns]: [usize; 2], to: &mut [f32]) {
-    const BLOCK: usize = 16;
+    const BLOCK: usize = 8;
     assert!(from.len() == rows * columns && to.len() == from.len(), "two slices of one matrix");
-    for i in (0..rows).step_by(BLOCK) {
-        for j in (0..columns).step_by(BLOCK) {
-            for j in j..columns.min(j + BLOCK) {
-                for i in i..rows.min(i + BLOCK) {
-                    to[j * rows + i] = from[i * columns + j];
-                }
+    let (whole_rows, whole_columns) = (rows - rows % BLOCK, columns - columns % BLOCK);
+    for i in (0..whole_rows).step_by(BLOCK) {
+        for j in (0..whole_columns).step_by(BLOCK) {
+            let block: [[f32; BLOCK]; BLOCK] = std::array::from_fn(|row| {
+                from[(i + row) * columns + j..][..BLOCK].try_into().expect("a block's numbers")
+            });
+            for column in 0..BLOCK {
+                let turned: [f32; BLOCK] = std::array::from_fn(|row| block[row][column]);
+                to[(j + column) * rows + i..][..BLOCK].copy_from_slice(&turned);
             }
         }
     }
+    let mut one_by_one = |i: usize, j: usize| to[j * rows + i] = from[i * columns + j];
+    (0..whole_rows).for_each(|i| (whole_columns..columns).for_each(|j| one_by_one(i, j)));
+    (whole_rows..rows).for_each(|i| (0..columns).for_each(|j| one_by_one(i, j)));
 }
 
 /// A product inside of other vector code: call [`Product::run`].
@@ -97,7 +105,7 @@ pub(crate) struct Product<'a> {
     pub(crate) b_row: usize,
     pub(crate) c: &'a mut [f32],
     pub(crate) c_row: usize,
-    pub(crate) start: Start,
+    pub(crate) start: Start<'a>,
 }
 
 impl Product<'_> {
@@ -132,15 +140,23 @@ impl WithSimd for Product<'_> {
             return;
         }
         assert!(c_row >= columns && fits(c.len(), [rows, columns], [c_row, 1]), "c holds all its rows");
+        if let Start::Rows(from, from_row) = start {
+            assert!(fits(from.len(), [rows, columns], [from_row, 1]), "a start for every row");
+        }
         if inner == 0 {
-            if start == Start::Zero {
-                c.chunks_mut(c_row).take(rows).for_each(|row| row[..columns].fill(0.0));
+            for (i, row) in c.chunks_mut(c_row).take(rows).enumerate() {
+                match start {
+                    Start::Zero => row[..columns].fill(0.0),
+                    Start::Held => {}
+                    Start::Rows(from, from_row) => row[..columns].copy_from_slice(&from[i * from_row..][..columns]),
+                }
             }
             return;
         }
         assert!(fits(a.values.len(), [rows, inner], [a.row, a.column]), "a holds all its numbers");
         assert!(fits(b.len(), [inner, columns], [b_row, 1]), "b holds all its rows");
 
+        let c = c.as_mut_ptr();
         let slabs = inner.div_ceil(SLAB);
         for slab in 0..slabs {
             let [from, to] = [slab, slab + 1].map(|slab| slab * inner / slabs);
@@ -153,9 +169,13 @@ impl WithSimd for Product<'_> {
                 a_column: a.column,
                 b: &b[from * b_row..],
                 b_row,
-                c: c.as_mut_ptr(),
+                c,
                 c_row,
-                start: if slab == 0 { start } else { Start::Held },
+                from: match start {
+                    Start::Zero if slab == 0 => None,
+                    Start::Rows(rows, row) if slab == 0 => Some((rows.as_ptr(), row)),
+                    _ => Some((c.cast_const(), c_row)),
+                },
             };
             // SAFETY: `fits` found the numbers of all rows and columns in their slices, of which a slab is a part.
             unsafe { job.run(simd, columns) };
@@ -181,7 +201,8 @@ struct Slab<'a> {
     b_row: usize,
     c: *mut f32,
     c_row: usize,
-    start: Start,
+    /// Where the sums start from, and from a row of that to the next.
+    from: Option<(*const f32, usize)>,
 }
 
 /// Columns of `c`: how many vectors are loaded, and how many numbers of the last one count.
@@ -193,8 +214,8 @@ struct Columns {
 
 impl Slab<'_> {
     /// # Safety
-    /// `a`, `b` and `c` hold `rows × inner`, `inner × columns` and `rows × columns` numbers at their strides, `inner > 0`, and
-    /// nobody else writes to `c`.
+    /// `a`, `b` and `c` hold `rows × inner`, `inner × columns` and `rows × columns` numbers at their strides, and so does what
+    /// the sums start from; `inner > 0`, and nobody else writes to `c`.
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, simd: S, columns: usize) {
         let lanes = S::F32_LANES;
@@ -254,11 +275,13 @@ impl Slab<'_> {
         // SAFETY: row `row` is a row of `c`, and column `strip.from` one of its columns.
         let c = unsafe { self.c.add(row * self.c_row + strip.from) };
         let mut sums = [[simd.splat_f32s(0.0); N]; M];
-        if self.start == Start::Held {
+        if let Some((from, from_row)) = self.from {
+            // SAFETY: row `row` is a row of it, and column `strip.from` one of its columns.
+            let from = unsafe { from.add(row * from_row + strip.from) };
             for (i, sums) in sums.iter_mut().enumerate() {
                 for (j, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: `width(j)` numbers from here are columns of row `row + i`.
-                    let held = unsafe { std::slice::from_raw_parts(c.add(i * self.c_row + j * lanes), width(j)) };
+                    let held = unsafe { std::slice::from_raw_parts(from.add(i * from_row + j * lanes), width(j)) };
                     *sum = if width(j) == lanes { S::as_simd_f32s(held).0[0] } else { simd.partial_load_f32s(held) };
                 }
             }

@@ -106,6 +106,8 @@ pub struct Tape {
     width: usize,
     /// Blocks of a row in `kept`.
     blocks: usize,
+    /// Whether its gates are gates no more, or were not kept.
+    spent: bool,
     /// By step, unless only the states are kept: four blocks a row, then [`GAP`].
     gates: Vec<f32>,
     /// By place (`Sequences::places`): what a row keeps from step to step, the state first.
@@ -262,6 +264,7 @@ impl<C: Cell> WithSimd for Forward<'_, C> {
         let (rows, steps, varying) = (sequences.rows(), sequences.steps, sequences.varying());
         let (columns, row_len, kept_len) = (C::GATES * width, GATES * width + GAP, C::KEPT * width);
         (tape.rows, tape.steps, tape.width, tape.blocks) = (rows, steps, width, C::KEPT);
+        tape.spent = keep == Keep::States;
         let at_once = rows < FEW;
         let stored = if keep == Keep::All || at_once { steps } else { 1 };
         tape.gates.resize(stored * rows * row_len, 0.0);
@@ -285,15 +288,7 @@ impl<C: Cell> WithSimd for Forward<'_, C> {
             }
             .run(simd);
         }
-        let fill = |gates: &mut [f32], base: &[f32]| {
-            for (gates, base) in gates.chunks_exact_mut(row_len).zip(base.chunks_exact(GATES * width)) {
-                gates[..GATES * width].copy_from_slice(base);
-            }
-        };
         if at_once {
-            for turn in tape.gates.chunks_exact_mut((rows * row_len).max(1)) {
-                fill(turn, &tape.base);
-            }
             for row in 0..rows {
                 Product {
                     size: size(steps, columns, varying),
@@ -302,7 +297,7 @@ impl<C: Cell> WithSimd for Forward<'_, C> {
                     b_row: columns,
                     c: &mut tape.gates[row * row_len..],
                     c_row: rows * row_len,
-                    start: Start::Held,
+                    start: Start::Rows(&tape.base[row * GATES * width..], 0),
                 }
                 .run(simd);
             }
@@ -316,7 +311,6 @@ impl<C: Cell> WithSimd for Forward<'_, C> {
             let at = if stored == 1 { 0 } else { step };
             let gates = &mut tape.gates[at * rows * row_len..][..rows * row_len];
             if !at_once {
-                fill(gates, &tape.base);
                 Product {
                     size: size(rows, columns, varying),
                     a: Strided {
@@ -328,7 +322,7 @@ impl<C: Cell> WithSimd for Forward<'_, C> {
                     b_row: columns,
                     c: gates,
                     c_row: row_len,
-                    start: Start::Held,
+                    start: Start::Rows(&tape.base, GATES * width),
                 }
                 .run(simd);
             }
@@ -337,17 +331,25 @@ impl<C: Cell> WithSimd for Forward<'_, C> {
                 Order::Forwards => (&*earlier, &mut later[..rows * kept_len]),
                 Order::Backwards => (&later[..rows * kept_len], earlier),
             };
-            for held in C::HELD.iter().filter(|_| turn > 0) {
-                Product {
-                    size: size(rows, held.gates * width, width),
-                    a: Strided::rows(before, kept_len),
-                    b: &hidden[held.from * width..],
-                    b_row: columns,
-                    c: &mut gates[held.to * width..],
-                    c_row: row_len,
-                    start: Start::Held,
+            for held in C::HELD {
+                // the inputs have no part in a block behind those of the gates
+                let apart = (held.to >= C::GATES).then(|| &tape.base[held.to * width..]);
+                if turn > 0 {
+                    Product {
+                        size: size(rows, held.gates * width, width),
+                        a: Strided::rows(before, kept_len),
+                        b: &hidden[held.from * width..],
+                        b_row: columns,
+                        c: &mut gates[held.to * width..],
+                        c_row: row_len,
+                        start: apart.map_or(Start::Held, |base| Start::Rows(base, GATES * width)),
+                    }
+                    .run(simd);
+                } else if let Some(base) = apart {
+                    for (gates, base) in gates.chunks_exact_mut(row_len).zip(base.chunks(GATES * width)) {
+                        gates[held.to * width..][..held.gates * width].copy_from_slice(&base[..held.gates * width]);
+                    }
                 }
-                .run(simd);
             }
             let kept = before.chunks_exact(kept_len).zip(after.chunks_exact_mut(kept_len));
             for (row, (gates, (before, after))) in gates.chunks_exact_mut(row_len).zip(kept).enumerate() {
@@ -375,7 +377,7 @@ pub(crate) fn backward<'a, C: Cell>(
     check_matrices::<C>(matrices, sequences);
     let [rows, steps, width] = [sequences.rows(), sequences.steps, matrices.width];
     assert!([tape.rows, tape.steps, tape.width, tape.blocks] == [rows, steps, width, C::KEPT], "the tape of this pass");
-    assert_eq!(tape.gates.len(), rows * steps * (GATES * width + GAP), "a tape that kept all");
+    assert!(!tape.spent, "a tape that kept all, for one gradient");
     assert!(out.input.len() == matrices.input.len() && out.hidden.len() == matrices.hidden.len());
     assert!(out.values.as_ref().is_none_or(|values| values.len() == sequences.values.len()));
     match read {
@@ -383,7 +385,7 @@ pub(crate) fn backward<'a, C: Cell>(
         ReadGradient::Ends(by) => assert_eq!(by.len(), rows * 2 * width, "a gradient a number read off"),
     }
     level.run(Backward::<C> { matrices, sequences, read, tape, out, cell: std::marker::PhantomData });
-    tape.gates.clear();
+    tape.spent = true;
     &tape.sums[..GATES * width]
 }
 

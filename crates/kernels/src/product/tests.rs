@@ -23,7 +23,11 @@ fn slow(
     let mut out = Vec::new();
     for i in 0..size.rows {
         for j in 0..size.columns {
-            let held = if start == Start::Held { f64::from(c[i * c_row + j]) } else { 0.0 };
+            let held = f64::from(match start {
+                Start::Zero => 0.0,
+                Start::Held => c[i * c_row + j],
+                Start::Rows(from, from_row) => from[i * from_row + j],
+            });
             let product = |k: usize| f64::from(a.values[i * a.row + k * a.column]) * f64::from(b[k * b_row + j]);
             out.push(held + (0..size.inner).map(product).sum::<f64>());
         }
@@ -31,7 +35,7 @@ fn slow(
     out
 }
 
-fn check(size: Size, [a_gap, b_gap, c_gap]: [usize; 3], turned: bool, start: Start, seed: u64) {
+fn check(size: Size, [a_gap, b_gap, c_gap]: [usize; 3], turned: bool, start: Start<'_>, seed: u64) {
     let Size { rows, columns, inner } = size;
     let a_width = if turned { rows } else { inner } + a_gap;
     let a_values = numbers(seed, if turned { inner } else { rows } * a_width);
@@ -71,7 +75,8 @@ fn every_height_and_width_of_a_tile() {
 #[test]
 fn long_sums_are_made_in_slabs() {
     for inner in [0, 1, 95, 96, 97, 192, 193, 700] {
-        for start in [Start::Zero, Start::Held] {
+        let from = numbers(5, 7 * 40);
+        for start in [Start::Zero, Start::Held, Start::Rows(&from, 40), Start::Rows(&from, 0)] {
             check(Size { rows: 7, columns: 37, inner }, [1, 2, 3], false, start, 3);
         }
     }
@@ -81,9 +86,10 @@ proptest! {
     #[test]
     fn as_the_slow_product(
         (rows, columns, inner) in (0usize..40, 0usize..140, 0usize..120),
-        gaps in prop::array::uniform3(0usize..5), turned: bool, held: bool, seed in 0u64..1000,
+        gaps in prop::array::uniform3(0usize..5), turned: bool, held in 0usize..3, seed in 0u64..1000,
     ) {
-        let start = if held { Start::Held } else { Start::Zero };
+        let from = numbers(seed + 3, rows * columns);
+        let start = [Start::Zero, Start::Held, Start::Rows(&from, columns)][held];
         check(Size { rows, columns, inner }, gaps, turned, start, seed);
     }
 
