@@ -78,8 +78,18 @@ pub fn multiply(
 /// # Panics
 /// When a slice has another length.
 pub fn transpose(from: &[f32], [rows, columns]: [usize; 2], to: &mut [f32]) {
+    assert_eq!(to.len(), rows * columns, "the same numbers");
+    transpose_rows(from, [rows, columns], (to, rows));
+}
+
+/// The same, to rows that are `to_row` numbers apart; numbers between them are left alone.
+///
+/// # Panics
+/// When `from` has another length, or `to` ends before its last number.
+pub fn transpose_rows(from: &[f32], [rows, columns]: [usize; 2], (to, to_row): (&mut [f32], usize)) {
     const BLOCK: usize = 8;
-    assert!(from.len() == rows * columns && to.len() == from.len(), "two slices of one matrix");
+    assert_eq!(from.len(), rows * columns, "a matrix of those sizes");
+    assert!(to_row >= rows, "rows that do not overlap");
     let (whole_rows, whole_columns) = (rows - rows % BLOCK, columns - columns % BLOCK);
     for i in (0..whole_rows).step_by(BLOCK) {
         for j in (0..whole_columns).step_by(BLOCK) {
@@ -88,11 +98,11 @@ pub fn transpose(from: &[f32], [rows, columns]: [usize; 2], to: &mut [f32]) {
             });
             for column in 0..BLOCK {
                 let turned: [f32; BLOCK] = std::array::from_fn(|row| block[row][column]);
-                to[(j + column) * rows + i..][..BLOCK].copy_from_slice(&turned);
+                to[(j + column) * to_row + i..][..BLOCK].copy_from_slice(&turned);
             }
         }
     }
-    let mut one_by_one = |i: usize, j: usize| to[j * rows + i] = from[i * columns + j];
+    let mut one_by_one = |i: usize, j: usize| to[j * to_row + i] = from[i * columns + j];
     (0..whole_rows).for_each(|i| (whole_columns..columns).for_each(|j| one_by_one(i, j)));
     (whole_rows..rows).for_each(|i| (0..columns).for_each(|j| one_by_one(i, j)));
 }

@@ -117,7 +117,13 @@ proptest! {
         transpose(&values, [rows, columns], &mut once);
         prop_assert!((0..rows * columns).all(|at| once[at % columns * rows + at / columns] == values[at]));
         transpose(&once, [columns, rows], &mut twice);
-        prop_assert_eq!(twice, values);
+        prop_assert_eq!(twice, &values[..]);
+        let mut apart = vec![7.0; columns * (rows + 3)];
+        transpose_rows(&values, [rows, columns], (&mut apart, rows + 3));
+        for (row, expected) in apart.chunks(rows + 3).zip(once.chunks(rows.max(1))) {
+            prop_assert_eq!(&row[..rows], expected);
+            prop_assert_eq!(&row[rows..], &[7.0; 3]);
+        }
     }
 }
 

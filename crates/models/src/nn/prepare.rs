@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use stakeout_core::{Batch, InputKind, ModelError};
+use stakeout_kernels::product::transpose_rows;
 
 /// Standardised values are held within this many deviations: a shifted host must not drive a net to where it was
 /// never trained.
@@ -94,6 +95,13 @@ impl Prepared {
 /// From channels of steps to steps of channels; `into` holds zeros.
 fn window(row: &[f32], steps: usize, own: usize, into: &mut [f32]) {
     let channels = row.len() / steps;
+    if own == steps && row.iter().fold(true, |all, value| all & value.is_finite()) {
+        transpose_rows(row, [channels, steps], (&mut *into, 2 * channels));
+        for step in into.chunks_exact_mut(2 * channels) {
+            step[..channels].iter_mut().for_each(|value| *value = value.clamp(-LIMIT, LIMIT));
+        }
+        return;
+    }
     for (channel, series) in row.chunks_exact(steps).enumerate() {
         let series = &series[..own];
         let mut previous = series.iter().copied().find(|value| value.is_finite()).unwrap_or(0.0).clamp(-LIMIT, LIMIT);
@@ -124,14 +132,19 @@ mod tests {
         /// Against the batch's own forward fill.
         #[test]
         fn windows_are_filled_as_batches_are(
-            cells in prop::collection::vec(prop_oneof![
+            mut cells in prop::collection::vec(prop_oneof![
                 6 => (-400i32..400).prop_map(|value| value as f32 / 16.0),
                 1 => Just(f32::NAN),
                 1 => Just(f32::INFINITY),
             ], 60),
-            lengths in prop::collection::vec(0u32..6, 4),
+            mut lengths in prop::collection::vec(0u32..6, 4),
             from in 0usize..5,
+            whole: bool,
         ) {
+            if whole {
+                cells.iter_mut().filter(|value| !value.is_finite()).for_each(|value| *value = 1.5);
+                lengths.fill(5);
+            }
             let geometry = Geometry { channels: 3, steps: 5, features: 15, classes: 2 };
             let mut batch = Batch::new(InputKind::Tensor, geometry);
             batch.values.clone_from(&cells);
