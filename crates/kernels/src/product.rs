@@ -169,7 +169,7 @@ impl WithSimd for Product<'_> {
         let c = c.as_mut_ptr();
         let slabs = inner.div_ceil(SLAB);
         for slab in 0..slabs {
-            let [from, to] = [slab, slab + 1].map(|slab| slab * inner / slabs);
+            let [from, to] = [slab, slab + 1].map(|slab| begin(slab, inner, slabs));
             let job = Slab {
                 rows,
                 inner: to - from,
@@ -213,6 +213,12 @@ struct Slab<'a> {
     c_row: usize,
     /// Where the sums start from, and from a row of that to the next.
     from: Option<(*const f32, usize)>,
+}
+
+/// Where part `at` of `parts` almost equal ones of `all` begins, however many there are: the obvious `at * all / parts` would
+/// overflow.
+fn begin(at: usize, all: usize, parts: usize) -> usize {
+    at * (all / parts) + at.min(all % parts)
 }
 
 /// Columns of `c`: how many vectors are loaded, and how many numbers of the last one count.
@@ -259,7 +265,7 @@ impl Slab<'_> {
         let blocks = self.rows.div_ceil(HIGHEST);
         for block in 0..blocks {
             // blocks of almost one height: a single row left over would wait for its own sums
-            let [row, end] = [block, block + 1].map(|block| block * self.rows / blocks);
+            let [row, end] = [block, block + 1].map(|block| begin(block, self.rows, blocks));
             // SAFETY: the caller's; rows `row` to `end` are rows of `a` and `c`.
             unsafe {
                 match end - row {

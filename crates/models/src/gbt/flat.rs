@@ -10,6 +10,8 @@ use crate::trees::node::Node;
 
 /// Walks side by side.
 const WALKS: usize = 8;
+/// Cells a node of the trees, at most: a full tree has half a cell a node.
+const AIR: usize = 64;
 /// Set in a cell's column where missing values go left.
 const MISSING_LEFT: u32 = 1 << 31;
 
@@ -37,10 +39,14 @@ pub(super) struct Flat {
 }
 
 impl Flat {
-    /// `None` where a tree is deeper than eight splits: filled up it would be mostly air.
+    /// `None` where a tree is deeper than eight splits, or few are nearly as deep as the deepest: filled up they would be
+    /// mostly air, and a small file would ask for much memory.
     pub(super) fn of(forest: &Forest) -> Option<Self> {
         let depth = [3, 6, 8].into_iter().find(|depth| forest.trees().all(|tree| depth_of(tree) <= *depth))?;
         let room = forest.trees().count() << depth;
+        if room > AIR * forest.trees().map(<[Node]>::len).sum::<usize>() {
+            return None;
+        }
         let (cells, values) = (vec![Cell::PASS; room], vec![0.0; room]);
         let mut flat = Self { depth, cells, values, base: forest.base().to_vec(), features: forest.features() };
         for (at, tree) in forest.trees().enumerate() {

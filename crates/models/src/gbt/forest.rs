@@ -208,4 +208,25 @@ mod tests {
         bytes[leaf + 8..leaf + 12].copy_from_slice(&1u32.to_le_bytes());
         assert!(Forest::from_bytes(&bytes, 2, 3).is_err());
     }
+
+    /// Such a tree was filled up to the depth of one of its ways, and written behind its end along the other.
+    #[test]
+    fn a_node_with_two_parents_is_refused() {
+        let leaf = [0u32; 4];
+        let split = |left: u32| [0, 0, left, 0];
+        let mut tree = [leaf; 11];
+        for (at, left) in [(0, 1), (1, 3), (2, 7), (3, 5), (5, 9), (7, 9)] {
+            tree[at] = split(left);
+        }
+        let good = example().to_bytes();
+        let mut bytes = good[..32].to_vec();
+        bytes.extend(11u32.to_le_bytes());
+        bytes.extend(tree.iter().flatten().flat_map(|word| word.to_le_bytes()));
+        bytes.extend(&good[32..]);
+        // one tree more than there were makes no whole round: the first of the old ones goes
+        let first = 4 + 16 * u32::from_le_bytes(good[32..36].try_into().unwrap()) as usize;
+        bytes.drain(32 + 4 + 16 * 11..32 + 4 + 16 * 11 + first);
+        let error = Forest::from_bytes(&bytes, 2, 3).unwrap_err().to_string();
+        assert!(error.contains("node 9 has two parents"), "{error}");
+    }
 }

@@ -11,6 +11,7 @@ use stakeout_core::{
 
 use super::estimator::{NetConfig, NetEstimator, entry};
 use super::input::Input;
+use super::model::FittedNet;
 use super::rng::{self, Purpose, generator};
 use super::toy::{self, Toy, signed};
 use super::train::cross_entropy;
@@ -220,6 +221,7 @@ pub(crate) fn keeps_its_promises<C: NetConfig>(settings: &Value, other: &Value) 
     both_devices_give_the_same_scores::<C>(model, &toy);
     stored_weights_of_another_shape_are_refused::<C>(model, other);
     another_geometry_is_refused(model, &toy);
+    outputs_that_overflow_are_no_answer::<C>(model, &toy);
     the_commented_defaults_are_the_defaults::<C>();
 }
 
@@ -362,6 +364,27 @@ fn stored_weights_of_another_shape_are_refused<C: NetConfig>(model: &dyn BaseMod
     let message = load(other, &weights).unwrap_err();
     assert!(message.contains("where the configuration"), "{message}");
     assert!(load(&model.config(), &weights[..20]).is_err());
+}
+
+/// Of logits that are no numbers the first class would be called, which is most often the harmless one.
+fn outputs_that_overflow_are_no_answer<C: NetConfig>(model: &dyn BaseModel, toy: &Toy) {
+    let estimator = NetEstimator::<C>::from_config(&model.config()).unwrap();
+    let net = estimator.config.net(model.geometry());
+    let specs = net.weights();
+    let mut values = weights::from_bytes(&specs, &model.weights().unwrap()).unwrap();
+    let mut at = 0;
+    for spec in &specs {
+        if spec.name.starts_with("head.") {
+            values[at..at + spec.len()].fill(f32::MAX);
+        }
+        at += spec.len();
+    }
+    let (kind, config, geometry) = (model.kind(), model.config(), model.geometry());
+    let broken = FittedNet::new(kind, C::INPUT, config, geometry, net, values, Device::Flex);
+    let rows: Vec<usize> = (0..90).collect();
+    let mut out = vec![0.0; 270];
+    let error = broken.predict_into(&toy.batch(C::INPUT, &rows), &mut Scratch::default(), &mut out).unwrap_err();
+    assert!(error.to_string().contains("not finite"), "{error}");
 }
 
 fn another_geometry_is_refused(model: &dyn BaseModel, toy: &Toy) {

@@ -36,6 +36,14 @@ pub(crate) trait NetConfig:
     /// [`ModelError::Config`] naming the key and the range.
     fn check(&self) -> Result<(), ModelError>;
 
+    /// Checks that windows of a geometry fit into memory.
+    ///
+    /// # Errors
+    /// [`ModelError::Data`] naming what to change.
+    fn check_geometry(&self, _geometry: Geometry) -> Result<(), ModelError> {
+        Ok(())
+    }
+
     /// The net for windows of a geometry.
     fn net(&self, geometry: Geometry) -> Box<dyn Net>;
 }
@@ -77,6 +85,7 @@ fn name<C: NetConfig>() -> ModelKind {
 
 fn load<C: NetConfig>(cx: &LoadContext<'_>) -> Result<Box<dyn BaseModel>, ModelError> {
     let estimator = NetEstimator::<C>::from_config(cx.config)?;
+    estimator.config.check_geometry(cx.geometry)?;
     let net = estimator.config.net(cx.geometry);
     Ok(Box::new(FittedNet::load(name::<C>(), C::INPUT, estimator.config(), net, cx)?))
 }
@@ -101,9 +110,11 @@ impl<C: NetConfig> Estimator for NetEstimator<C> {
 
     fn fit(&self, train: Labelled<'_>, cx: &mut FitContext<'_>) -> Result<Box<dyn BaseModel>, ModelError> {
         let geometry = train.windows.schema().geometry();
+        self.config.check_geometry(geometry)?;
         let net = self.config.net(geometry);
         let task = format!("{} {}", C::KIND, self.config());
         let values = train::fit(net.as_ref(), C::INPUT, &self.train, &task, train, cx)?;
+        let net = self.config.net(geometry); // without the memory that training left in the other one
         Ok(Box::new(FittedNet::new(name::<C>(), C::INPUT, self.config(), geometry, net, values, cx.device)))
     }
 }

@@ -27,39 +27,56 @@ pub(super) struct Feed<'a> {
     pub(super) seed: u64,
 }
 
-/// The batches to come, in order.
-pub(super) struct Batches(Receiver<Result<Vec<Batch>, ModelError>>);
+/// The windows of a step.
+pub(super) struct Step {
+    /// Their rows among all windows.
+    pub(super) rows: Vec<usize>,
+    /// A batch a shard, in the order of the rows.
+    pub(super) shards: Vec<Batch>,
+}
 
-impl Batches {
-    /// The windows of the next step, a batch a shard.
+/// The steps to come, in order.
+pub(super) struct Steps(Receiver<Result<Step, ModelError>>);
+
+impl Steps {
+    /// The next step.
     ///
     /// # Errors
     /// Those of [`Windows::gather`].
-    pub(super) fn next(&self) -> Result<Vec<Batch>, ModelError> {
+    pub(super) fn next(&self) -> Result<Step, ModelError> {
         self.0.recv().unwrap_or_else(|_| Err(ModelError::Data("the thread that gathers batches has ended".into())))
     }
 }
 
 impl Feed<'_> {
-    /// Runs `consume` while the batches of `steps` (number and rows of each) are prepared ahead of it.
-    pub(super) fn run<'rows, R>(
+    /// Runs `consume` while `steps` (number and rows of each) are prepared ahead of it.
+    ///
+    /// # Errors
+    /// Those of `consume`, and [`ModelError::Foreign`] where no thread can be started.
+    pub(super) fn run<R>(
         &self,
-        steps: impl Iterator<Item = (u64, &'rows [usize])> + Send,
-        consume: impl FnOnce(&Batches) -> R,
-    ) -> R {
+        steps: impl Iterator<Item = (u64, Vec<usize>)> + Send,
+        consume: impl FnOnce(&Steps) -> Result<R, ModelError>,
+    ) -> Result<R, ModelError> {
         thread::scope(|scope| {
             let (sender, receiver) = sync_channel(AHEAD);
-            scope.spawn(move || {
+            let work = move || {
                 for (step, rows) in steps {
-                    let prepared = self.prepare(step, rows);
+                    let prepared = self.prepare(step, &rows).map(|shards| Step { rows, shards });
                     let failed = prepared.is_err();
-                    // A receiver that is gone was interrupted or failed.
+                    // A receiver that is gone was interrupted, stopped early or failed.
                     if sender.send(prepared).is_err() || failed {
                         return;
                     }
                 }
-            });
-            consume(&Batches(receiver))
+            };
+            thread::Builder::new().name("batches".into()).spawn_scoped(scope, work).map_err(|source| {
+                ModelError::Foreign {
+                    context: "starting the thread that gathers batches".into(),
+                    source: Box::new(source),
+                }
+            })?;
+            consume(&Steps(receiver))
         })
     }
 
@@ -126,42 +143,49 @@ mod tests {
         }
     }
 
-    fn run<R>(fails_after: usize, consume: impl FnOnce(&Batches, &Counted<'_>) -> R) -> R {
+    fn run<R>(fails_after: usize, consume: impl FnOnce(&Steps, &Counted<'_>) -> R) -> R {
         let small = data::small_windows(1, 240, 3, 2, 5);
         let counted = Counted { inner: &small.windows, gathered: AtomicUsize::new(0), fails_after };
         let config = TrainConfig { jitter: 0.1, ..TrainConfig::default() };
         let feed = Feed { windows: &counted, kind: InputKind::Tensor, config: &config, shard: SHARD, seed: 7 };
         let rows: Vec<usize> = (0..small.windows.len()).collect();
-        feed.run((0..).zip(even(&rows, 6)), |batches| consume(batches, &counted))
+        let steps = even(&rows, 6).map(<[usize]>::to_vec);
+        feed.run((0..).zip(steps), |steps| Ok(consume(steps, &counted))).unwrap()
     }
 
     #[test]
-    fn batches_come_in_order_and_the_same_each_time() {
-        let all = || run(usize::MAX, |batches, _| (0..6).map(|_| batches.next().unwrap()).collect::<Vec<_>>());
+    fn steps_come_in_order_and_the_same_each_time() {
+        let all = || run(usize::MAX, |steps, _| (0..6).map(|_| steps.next().unwrap()).collect::<Vec<_>>());
         let first = all();
-        assert!(first.iter().flatten().all(|batch| batch.rows() > 0 && batch.rows() <= SHARD));
-        let bits = |all: &[Vec<Batch>]| -> Vec<u32> {
-            all.iter().flatten().flat_map(|batch| batch.values.iter().map(|value| value.to_bits())).collect()
+        let rows: Vec<usize> = first.iter().flat_map(|step| step.rows.iter().copied()).collect();
+        assert!(rows.len() > 6 && rows.iter().enumerate().all(|(at, row)| at == *row));
+        for step in &first {
+            assert!(step.shards.iter().all(|batch| batch.rows() > 0 && batch.rows() <= SHARD));
+            assert_eq!(step.shards.iter().map(Batch::rows).sum::<usize>(), step.rows.len());
+        }
+        let bits = |all: &[Step]| -> Vec<u32> {
+            let batches = all.iter().flat_map(|step| &step.shards);
+            batches.flat_map(|batch| batch.values.iter().map(|value| value.to_bits())).collect()
         };
         assert_eq!(bits(&first), bits(&all()));
     }
 
     #[test]
     fn an_error_arrives_in_its_place_and_ends_the_feed() {
-        run(2, |batches, _| {
+        run(2, |steps, _| {
             let mut good = 0;
-            while batches.next().is_ok() {
+            while steps.next().is_ok() {
                 good += 1;
             }
-            assert!(good <= 2 && batches.next().is_err());
+            assert!(good <= 2 && steps.next().is_err());
         });
     }
 
     /// A consumer that stops early is not waited for, and little was gathered for nothing.
     #[test]
     fn a_consumer_that_stops_ends_the_feed() {
-        run(usize::MAX, |batches, counted| {
-            batches.next().unwrap();
+        run(usize::MAX, |steps, counted| {
+            steps.next().unwrap();
             assert!(counted.gathered.load(Ordering::SeqCst) <= (2 + AHEAD + 1) * shards(counted.len(), SHARD));
         });
     }

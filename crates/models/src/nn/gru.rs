@@ -12,8 +12,7 @@ use super::Net;
 use super::config::train_defaults;
 use super::estimator::NetConfig;
 use super::input;
-use super::ops::recurrent::Cell as Fused;
-use super::recurrent::{Cell, LayerWeights, Operator, Recurrent, RecurrentConfig, Steps};
+use super::recurrent::{Cell, Kind, LayerWeights, Operator, Recurrent, RecurrentConfig, Steps};
 use super::weights::Init;
 
 /// The settings of `[model.gru]`.
@@ -39,7 +38,7 @@ dropout = 0.1            # share dropped between layers and before the classifie
 
     fn net(&self, geometry: Geometry) -> Box<dyn Net> {
         let inputs = input::width(Self::INPUT, geometry);
-        Box::new(Recurrent { cell: CELL, config: self.0.clone(), inputs, classes: geometry.classes })
+        Box::new(Recurrent::new(CELL, self.0.clone(), inputs, geometry.classes))
     }
 }
 
@@ -48,7 +47,7 @@ const CELL: Cell = Cell {
     name: "gru",
     gates: 3,
     biases: |_| vec![("b_ih", Init::Zero), ("b_hh", Init::Zero)],
-    fused: Fused::Gru,
+    kind: Kind::Gru,
     run,
     operator: Operator {
         name: "GRU",

@@ -3,11 +3,14 @@
 //! A live process asks about one window at a time. The library's tensors allocate for every operation, and its products are
 //! made for batches; here weights are laid out once, and nothing is allocated when as many windows were seen before.
 
+use std::sync::Arc;
+
 use stakeout_core::Scratch;
 use stakeout_kernels::linear::{self, Then};
 use stakeout_kernels::simd::Level;
 
 use super::export::NamedWeights;
+use super::ops::whole::{Mode, Out, Whole, Windows};
 use super::prepare::Prepared;
 
 /// A fitted net, ready to answer.
@@ -17,6 +20,29 @@ pub(crate) trait Infer: Send + Sync {
     /// # Shapes
     /// `logits`: `[rows, classes]`
     fn logits(&self, input: &Prepared, scratch: &mut Scratch, logits: &mut [f32]);
+}
+
+/// A net that answers with the operation that it is trained with.
+pub(crate) struct OnSlices<W> {
+    net: Arc<W>,
+    weights: Vec<f32>,
+}
+
+impl<W: Whole> OnSlices<W> {
+    /// The net with all its weights.
+    pub(crate) fn new(net: Arc<W>, weights: &NamedWeights<'_>) -> Self {
+        Self { net, weights: weights.values.to_vec() }
+    }
+}
+
+impl<W: Whole> Infer for OnSlices<W> {
+    fn logits(&self, input: &Prepared, scratch: &mut Scratch, logits: &mut [f32]) {
+        let (tape, hidden): &mut (W::Tape, Vec<f32>) = scratch.state();
+        let hidden = sized(hidden, input.rows() * self.net.widths()[0]);
+        let Prepared { values, lengths, steps, constant, .. } = input;
+        let batch = Windows { values, lengths, steps: *steps, constant: *constant };
+        self.net.forward(&batch, &self.weights, Mode::Infer, tape, Out { hidden, logits });
+    }
 }
 
 /// A dense layer.

@@ -10,8 +10,7 @@ use super::Net;
 use super::config::train_defaults;
 use super::estimator::NetConfig;
 use super::input;
-use super::ops::recurrent::Cell as Fused;
-use super::recurrent::{Cell, LayerWeights, Operator, Recurrent, RecurrentConfig, Steps};
+use super::recurrent::{Cell, Kind, LayerWeights, Operator, Recurrent, RecurrentConfig, Steps};
 use super::weights::Init;
 
 /// The settings of `[model.lstm]`.
@@ -37,7 +36,7 @@ dropout = 0.1            # share dropped between layers and before the classifie
 
     fn net(&self, geometry: Geometry) -> Box<dyn Net> {
         let inputs = input::width(Self::INPUT, geometry);
-        Box::new(Recurrent { cell: CELL, config: self.0.clone(), inputs, classes: geometry.classes })
+        Box::new(Recurrent::new(CELL, self.0.clone(), inputs, geometry.classes))
     }
 }
 
@@ -46,7 +45,7 @@ const CELL: Cell = Cell {
     name: "lstm",
     gates: 4,
     biases: |hidden| vec![("b", Init::OneIn(hidden, 2 * hidden))],
-    fused: Fused::Lstm,
+    kind: Kind::Lstm,
     run,
     // input, output, forget, cell there
     operator: Operator { name: "LSTM", gates: &[0, 3, 1, 2], biases: [Some("b"), None], attributes: &[] },

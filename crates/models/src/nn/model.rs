@@ -154,6 +154,10 @@ impl BaseModel for FittedNet {
             }
         }
         out.chunks_exact_mut(classes).for_each(softmax);
+        if out.iter().any(|probability| probability.is_nan()) {
+            // the largest of these would be the first class: a broken detector must not say that all is well
+            return Err(ModelError::Weights("what they make of a window is not finite: train the model again".into()));
+        }
         Ok(())
     }
 

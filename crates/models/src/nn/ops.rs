@@ -9,7 +9,6 @@
 #![allow(clippy::inline_always)] // in what the library's macro writes
 
 pub(crate) mod parts;
-pub(crate) mod recurrent;
 pub(crate) mod whole;
 
 use burn::backend::flex::FlexTensor;

@@ -3,8 +3,10 @@
 //! The window is read off as the state after its last own step beside the mean state over its own steps: the first keeps
 //! what is going on at the end, the second what happened at any time.
 
+mod fused;
 mod graph;
-mod infer;
+
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -15,11 +17,13 @@ use crate::config::within;
 use crate::interchange::graph::{Graph, Value};
 
 use super::export::{GraphInput, NamedWeights};
-use super::infer::Infer;
+use super::infer::{Infer, OnSlices};
 use super::input::Input;
+use super::ops::whole::{self, Pool};
 use super::weights::{Init, Tensors, WeightSpec};
-use super::{Net, Output, Pass, dense, ops};
+use super::{Net, Output, Pass, dense};
 
+pub(crate) use fused::Kind;
 pub(crate) use graph::Operator;
 
 /// The settings of a recurrent net.
@@ -58,8 +62,8 @@ pub(crate) struct Cell {
     pub(crate) gates: usize,
     /// Its biases by name, from the width of the state.
     pub(crate) biases: fn(usize) -> Vec<(&'static str, Init)>,
-    /// The same as one operation.
-    pub(crate) fused: ops::recurrent::Cell,
+    /// The same on slices.
+    pub(crate) kind: Kind,
     /// Runs it over all steps, from a zero state, in the library's own operations. Where a step is not the row's own, the state is held.
     pub(crate) run: fn(&Steps<'_>, &LayerWeights<'_>) -> Vec<Tensor<2>>,
     /// The same in an exported graph.
@@ -129,9 +133,19 @@ pub(crate) struct Recurrent {
     pub(crate) config: RecurrentConfig,
     pub(crate) inputs: usize,
     pub(crate) classes: usize,
+    fused: Arc<fused::Fused>,
+    tapes: Pool<fused::Tape>,
 }
 
 impl Recurrent {
+    pub(crate) fn new(cell: Cell, config: RecurrentConfig, inputs: usize, classes: usize) -> Self {
+        let orders: &[Order] =
+            if config.bidirectional { &[Order::Forwards, Order::Backwards] } else { &[Order::Forwards] };
+        let RecurrentConfig { hidden: width, layers, dropout, .. } = config;
+        let fused = fused::Fused { kind: cell.kind, inputs, width, layers, orders, classes, dropout: dropout as f32 };
+        Self { cell, config, inputs, classes, fused: Arc::new(fused), tapes: Pool::default() }
+    }
+
     fn directions(&self) -> &'static [&'static str] {
         if self.config.bidirectional { &["", ".back"] } else { &[""] }
     }
@@ -141,50 +155,7 @@ impl Recurrent {
         LayerWeights { weights, prefix, hidden: self.config.hidden }
     }
 
-    /// Reads a window off, each layer as one operation.
-    ///
-    /// # Shapes
-    /// `[batch, 2 · directions · hidden]`
-    fn read_fused(&self, weights: &Tensors, input: &Input, pass: &mut Pass) -> Tensor<2> {
-        let (h, last) = (self.config.hidden, self.config.layers - 1);
-        let run = |series: &Tensor<3>, layer: usize, direction: &str, read: ops::recurrent::Read| {
-            let weights = self.layer(weights, layer, direction);
-            let biases = (self.cell.biases)(h).into_iter().map(|(name, _)| weights.flat(name)).collect::<Vec<_>>();
-            let bias = if biases.len() == 1 { biases[0].clone() } else { Tensor::cat(biases, 0) };
-            let layer = ops::recurrent::Layer {
-                cell: self.cell.fused,
-                lengths: input.own_steps.clone(),
-                constant: if layer == 0 { input.constant } else { 0 },
-                order: if direction.is_empty() { Order::Forwards } else { Order::Backwards },
-                read,
-            };
-            (series.clone(), ["w_ih", "w_hh"].map(|name| weights.whole(name)), bias, layer)
-        };
-        let mut series = input.values.clone();
-        for layer in 0..last {
-            let directions = self.directions().iter().map(|direction| {
-                let (series, matrices, bias, layer) = run(&series, layer, direction, ops::recurrent::Read::Series);
-                ops::recurrent::recurrent::<3>(series, matrices, bias, layer)
-            });
-            let directions: Vec<_> = directions.collect();
-            let states = if directions.len() == 1 { directions[0].clone() } else { Tensor::cat(directions, 2) };
-            series = pass.dropout(states, self.config.dropout as f32);
-        }
-        let directions = self.directions().iter().map(|direction| {
-            let (series, matrices, bias, layer) = run(&series, last, direction, ops::recurrent::Read::Ends);
-            ops::recurrent::recurrent::<2>(series, matrices, bias, layer)
-        });
-        let directions: Vec<Tensor<2>> = directions.collect();
-        match &directions[..] {
-            [forwards] => forwards.clone(),
-            both => {
-                let part = |from: usize| both.iter().map(move |ends| ends.clone().narrow(1, from, h));
-                Tensor::cat(part(0).chain(part(h)).collect(), 1)
-            }
-        }
-    }
-
-    /// The same step by step, in the library's own operations.
+    /// Reads a window off step by step, in the library's own operations.
     ///
     /// The inputs are sliced before they are projected, not after: the gradient of a slice is a tensor of the size of the
     /// whole, and the inputs of the first layer need none.
@@ -198,7 +169,9 @@ impl Recurrent {
         let mut read = Vec::new();
         for layer in 0..self.config.layers {
             if layer > 0 {
-                series = series.into_iter().map(|x| pass.dropout(x, dropout)).collect();
+                // one mask for the series: it is drawn row by row
+                let joined: Tensor<3> = pass.dropout(Tensor::stack(series, 1), dropout);
+                series = (0..steps).map(|t| joined.clone().narrow(1, t, 1).squeeze_dim(1)).collect();
             }
             let mut directions = Vec::new();
             for direction in self.directions() {
@@ -258,17 +231,16 @@ impl Net for Recurrent {
     }
 
     fn forward(&self, weights: &Tensors, input: &Input, pass: &mut Pass) -> Output {
-        let hidden = if ops::fused(&input.values.device()) {
-            self.read_fused(weights, input, pass)
-        } else {
-            self.read_stepwise(weights, input, pass)
-        };
+        if whole::runs(weights, input, pass) {
+            return whole::run(&self.fused, &self.tapes, weights, input, pass);
+        }
+        let hidden = self.read_stepwise(weights, input, pass);
         let read = pass.dropout(hidden.clone(), self.config.dropout as f32);
         Output { hidden, logits: dense(weights, "head", read) }
     }
 
     fn infer(&self, weights: &NamedWeights<'_>, _steps: usize) -> Box<dyn Infer> {
-        infer::build(self, weights)
+        Box::new(OnSlices::new(self.fused.clone(), weights))
     }
 
     fn graph(&self, graph: &mut Graph, input: &GraphInput, weights: &NamedWeights<'_>) -> Option<Value> {
@@ -278,69 +250,8 @@ impl Net for Recurrent {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use burn::tensor::{Device, Tensor, TensorData};
-    use stakeout_core::{Batch, Geometry, InputKind};
-
-    use super::{Cell, Recurrent, RecurrentConfig};
+    use super::RecurrentConfig;
     use crate::nn::checks::{Given, Named};
-    use crate::nn::input::{self, Input};
-    use crate::nn::rng::{Purpose, generator, unit};
-    use crate::nn::weights::{self, Tensors, read};
-    use crate::nn::{Net, Pass};
-
-    /// What is read off and its gradient by all weights, as one operation a layer and step by step on both devices.
-    pub(crate) fn fused_follows_stepwise(cell: fn() -> Cell) {
-        let sizes = [(1, 1, 1, 1), (3, 1, 2, 5), (1, 6, 4, 16), (9, 5, 3, 19), (33, 7, 46, 64), (2, 3, 101, 8)];
-        for (case, (rows, steps, channels, hidden)) in (0..).zip(sizes) {
-            for (layers, bidirectional) in [(1, false), (1, true), (2, false), (2, true), (3, true)] {
-                let config = RecurrentConfig { hidden, layers, bidirectional, dropout: 0.0 };
-                let geometry = Geometry { channels, steps, features: 1, classes: 2 };
-                let inputs = input::width(InputKind::Tensor, geometry);
-                let net = Recurrent { cell: cell(), config, inputs, classes: 2 };
-                let specs = net.weights();
-                let mut rng = generator(case, Purpose::Weights, 0);
-                let values: Vec<f32> = (0..weights::total(&specs)).map(|_| unit(&mut rng) - 0.5).collect();
-                let mut batch = Batch::new(InputKind::Tensor, geometry);
-                let mut draw = || if unit(&mut rng) < 0.1 { f32::NAN } else { unit(&mut rng) * 4.0 - 2.0 };
-                batch.values = (0..rows * channels * steps).map(|_| draw()).collect();
-                batch.lengths = (0..rows).map(|row| ((steps + 2 * row) % (steps + 1)) as u32).collect();
-                let by: Vec<f32> = (0..rows * 2 * hidden * net.directions().len()).map(|i| (i as f32).sin()).collect();
-
-                let run = |device: &Device, fused: bool| {
-                    let tensors = Tensors::tracked(&specs, &values, &device.clone().autodiff());
-                    let input = Input::new(&batch, device).unwrap();
-                    let hidden = if fused {
-                        net.read_fused(&tensors, &input, &mut Pass::Infer)
-                    } else {
-                        net.read_stepwise(&tensors, &input, &mut Pass::Infer)
-                    };
-                    let by = Tensor::<2>::from_data(TensorData::new(by.clone(), hidden.dims()), &hidden.device());
-                    let gradient = tensors.gradient(&(hidden.clone() * by).sum()).unwrap();
-                    (read(hidden).unwrap(), gradient)
-                };
-                let flex = Device::flex();
-                #[allow(deprecated)] // the reference device
-                let reference = Device::ndarray();
-                let (fused, fused_gradient) = run(&flex, true);
-                for (stepwise, gradient) in [run(&flex, false), run(&reference, false)] {
-                    assert_near(&fused, &stepwise, 1e-5);
-                    assert_near(&fused_gradient, &gradient, 1e-5);
-                }
-                let plain = Tensors::new(&specs, &values, &flex);
-                let input = Input::new(&batch, &flex).unwrap();
-                assert_eq!(read(net.read_fused(&plain, &input, &mut Pass::Infer)).unwrap(), fused);
-            }
-        }
-    }
-
-    /// Within a share of the largest number.
-    fn assert_near(a: &[f32], b: &[f32], share: f32) {
-        assert_eq!(a.len(), b.len());
-        let size = b.iter().fold(1.0f32, |size, b| size.max(b.abs()));
-        for (at, (a, b)) in a.iter().zip(b).enumerate() {
-            assert!((a - b).abs() <= share * size, "{a} and {b} at {at}, {size} the largest");
-        }
-    }
 
     /// One step of a cell: from the weights, their prefix, the input and the values that the cell keeps (the state first)
     /// to the values after it.

@@ -113,6 +113,9 @@ impl State {
             }),
         };
         reader.end()?;
+        if best.as_ref().is_some_and(|best| !(best.macro_f1.is_finite() && best.loss.is_finite())) {
+            return Err(ModelError::Weights("the saved state: its best epoch has no score".into())); // none would be better
+        }
         Ok(Self { epoch, weights: weights_now, optimizer: AdamW { first, second, step }, best })
     }
 }
@@ -150,6 +153,16 @@ mod tests {
         let mut newer = bytes;
         newer[4] = 2;
         assert!(State::from_bytes(&newer, "task", 3, 4).unwrap_err().to_string().contains("format 2"));
+    }
+
+    /// No later epoch would be better than one whose score is not a number.
+    #[test]
+    fn a_best_epoch_without_a_score_is_refused() {
+        for (macro_f1, loss) in [(f64::NAN, 0.4), (0.75, f64::NAN), (0.75, f64::INFINITY)] {
+            let mut state = example();
+            state.best = state.best.map(|best| Best { macro_f1, loss, ..best });
+            assert!(State::from_bytes(&state.to_bytes("task"), "task", 3, 4).is_err(), "{macro_f1} {loss}");
+        }
     }
 
     #[test]

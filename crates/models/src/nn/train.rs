@@ -12,7 +12,7 @@ use stakeout_core::{
 };
 
 use super::config::TrainConfig;
-use super::feed::{Feed, even, position};
+use super::feed::{self, Feed, even, position};
 use super::input::Input;
 use super::model::{forward, log_normaliser};
 use super::optim::{self, clip, learning_rate};
@@ -64,21 +64,25 @@ pub(crate) fn fit(
     let warmup = (total as f64 * config.warmup_share).ceil() as u64;
     let weight_of_all: f64 = train.weights.iter().map(|w| f64::from(*w)).sum();
 
-    let feed = Feed { windows: train.windows, kind, config, shard: net.shard(), seed: cx.seed };
-
-    while state.epoch < epochs && !(chooses && state.epochs_since_best() >= config.patience as u64) {
-        let order = rng::permutation(n, &mut generator(cx.seed, Purpose::Order, state.epoch));
-        let (mut loss, mut rate) = (0.0, 0.0);
-        let first = state.optimizer.step;
-        feed.run((first..).zip(even(&order, steps)), |batches| -> Result<(), ModelError> {
-            for rows in even(&order, steps) {
+    let seed = cx.seed;
+    let feed = Feed { windows: train.windows, kind, config, shard: net.shard(), seed };
+    let orders = (state.epoch..epochs).flat_map(|epoch| {
+        let order = rng::permutation(n, &mut generator(seed, Purpose::Order, epoch));
+        even(&order, steps).map(<[usize]>::to_vec).collect::<Vec<_>>()
+    });
+    feed.run((state.optimizer.step..).zip(orders), |batches| {
+        while state.epoch < epochs && !(chooses && state.epochs_since_best() >= config.patience as u64) {
+            let (mut loss, mut rate) = (0.0, 0.0);
+            for _ in 0..steps {
                 if cx.observer.cancelled() {
                     cx.observer.save_state(&saved)?; // an unfinished epoch is made again
                     return Err(ModelError::Cancelled);
                 }
                 let step = state.optimizer.step;
+                let batch = batches.next()?;
+                let rows = batch.rows.len();
                 let Step { loss: batch_loss, gradient, norm, observed } =
-                    placed.step(&state.weights, train, (rows, batches.next()?), config, (cx.seed, step))?;
+                    placed.step(&state.weights, train, batch, config, (seed, step))?;
                 if !(batch_loss.is_finite() && norm.is_finite()) {
                     return Err(ModelError::Data(format!(
                         "the loss diverged in epoch {}: lower train.learning_rate (it is {})",
@@ -92,26 +96,26 @@ pub(crate) fn fit(
                 for (at, value) in observed {
                     state.weights[at] += MOMENTUM * (value - state.weights[at]);
                 }
-                loss += batch_loss * rows.len() as f64;
+                loss += batch_loss * rows as f64;
                 cx.observer.progress(step + 1, total);
             }
-            Ok(())
-        })?;
-        state.epoch += 1;
-        let scored = validation.map(|side| placed.score(&state.weights, side)).transpose()?;
-        if let (Some((loss, macro_f1)), true) = (scored, chooses) {
-            state.keep_if_better(macro_f1, loss);
+            state.epoch += 1;
+            let scored = validation.map(|side| placed.score(&state.weights, side)).transpose()?;
+            if let (Some((loss, macro_f1)), true) = (scored, chooses) {
+                state.keep_if_better(macro_f1, loss);
+            }
+            cx.observer.epoch(&EpochRecord {
+                epoch: state.epoch as usize,
+                train_loss: if weight_of_all > 0.0 { loss / weight_of_all } else { 0.0 },
+                validation_loss: scored.map(|(loss, _)| loss),
+                validation_macro_f1: scored.map(|(_, macro_f1)| macro_f1),
+                learning_rate: rate,
+            })?;
+            saved = state.to_bytes(&task);
+            cx.observer.save_state(&saved)?;
         }
-        cx.observer.epoch(&EpochRecord {
-            epoch: state.epoch as usize,
-            train_loss: if weight_of_all > 0.0 { loss / weight_of_all } else { 0.0 },
-            validation_loss: scored.map(|(loss, _)| loss),
-            validation_macro_f1: scored.map(|(_, macro_f1)| macro_f1),
-            learning_rate: rate,
-        })?;
-        saved = state.to_bytes(&task);
-        cx.observer.save_state(&saved)?;
-    }
+        Ok(())
+    })?;
     cx.observer.progress(state.optimizer.step, state.optimizer.step);
 
     if let Some(best) = state.best {
@@ -157,12 +161,13 @@ impl OnDevice<'_> {
         &self,
         weights: &[f32],
         train: Labelled<'_>,
-        (rows, prepared): (&[usize], Vec<Batch>),
+        batch: feed::Step,
         config: &TrainConfig,
         (seed, step): (u64, u64),
     ) -> Result<Step, ModelError> {
-        let parts = prepared.len();
-        let shards: Vec<(&[usize], Batch)> = even(rows, parts).zip(prepared).collect();
+        let feed::Step { rows, shards } = batch;
+        let (rows, parts) = (&rows[..], shards.len());
+        let shards: Vec<(&[usize], Batch)> = even(rows, parts).zip(shards).collect();
         let shared = Tensors::new(self.specs, weights, &self.device);
         let shards: Vec<Result<_, ModelError>> = shards
             .into_par_iter()

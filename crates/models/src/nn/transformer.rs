@@ -25,6 +25,8 @@ use super::ops::whole::{self, Pool};
 use super::weights::{Tensors, WeightSpec};
 use super::{Net, Output, Pass, RECTIFIED, dense, dense_weights};
 
+/// Attention weights of one window at most, heads × steps²: a quarter of a gibibyte.
+const MOST_SHARES: usize = 1 << 26;
 /// Added to the score of a padding step: its attention is 0 in single precision.
 const NEVER: f64 = -1e9;
 
@@ -75,6 +77,16 @@ dropout = 0.1            # share dropped after each part and before the classifi
         within(Self::KIND, "layers", &self.layers, 1..=12, "1 to 12")?;
         within(Self::KIND, "feed_forward", &self.feed_forward, 1..=4096, "1 to 4096")?;
         within(Self::KIND, "dropout", &self.dropout, 0.0..=0.9, "0 to 0.9")
+    }
+
+    fn check_geometry(&self, geometry: Geometry) -> Result<(), ModelError> {
+        let room = geometry.steps.checked_mul(geometry.steps).and_then(|room| room.checked_mul(self.heads));
+        if room.is_none_or(|room| room > MOST_SHARES) {
+            let why =
+                format!("{} heads over {} steps: fewer steps a window (window.steps)", self.heads, geometry.steps);
+            return Err(ModelError::Data(format!("[model.transformer] attention of {why} are needed")));
+        }
+        Ok(())
     }
 
     fn net(&self, geometry: Geometry) -> Box<dyn Net> {

@@ -137,7 +137,7 @@ impl Trees {
     }
 
     /// Appends a tree read from bytes. Believes nothing: lengths are checked against the buffer, children stand behind
-    /// their parent (so that every walk ends), inputs exist, thresholds compare, `sound` accepts the node's value.
+    /// their one parent (so that every walk ends), inputs exist, thresholds compare, `sound` accepts the node's value.
     pub(crate) fn read_tree(
         &mut self,
         reader: &mut Reader<'_>,
@@ -164,6 +164,15 @@ impl Trees {
                 return Err(ModelError::Weights(format!("tree {t}, node {i}: {node:?}")));
             }
             self.nodes.push(node);
+        }
+        // a node that is reached on two ways would be deeper on one of them than it is on the other
+        let mut reached = vec![false; count];
+        for node in self.nodes[self.nodes.len() - count..].iter().filter(|node| !node.is_leaf()) {
+            for child in [node.left(), node.left() + 1] {
+                if std::mem::replace(&mut reached[child], true) {
+                    return Err(ModelError::Weights(format!("tree {t}: node {child} has two parents")));
+                }
+            }
         }
         self.ends.push(self.nodes.len() as u32);
         Ok(())

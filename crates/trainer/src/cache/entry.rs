@@ -67,9 +67,11 @@ pub(crate) fn read(folder: &Path, key: &str, schema: &Schema, inputs: Inputs) ->
     };
     let n = about.labelled.0;
     let labelled = windows(LABELLED, about.labelled)?;
-    let hosts: Vec<String> = spread(&about.calibration_hosts, about.calibration.0)
-        .ok_or_else(|| format!("{ABOUT} names no host for some calibration windows"))?;
+    let n_calibration = about.calibration.0;
+    // the size of this file bounds the number of windows, before as many hosts are named
     let calibration = windows(CALIBRATION, about.calibration)?;
+    let hosts: Vec<String> = spread(&about.calibration_hosts, n_calibration)
+        .ok_or_else(|| format!("{ABOUT} names no host for some calibration windows"))?;
 
     let file = files::open_regular(&place.join(KEYS)).map_err(|error| said(KEYS, &error))?;
     if file.metadata().map_err(|error| said(KEYS, &error))?.len() != n as u64 * keys::SIZE as u64 {

@@ -60,6 +60,8 @@ pub(crate) struct Windows<'a> {
     pub(crate) lengths: &'a [u32],
     /// Steps of a row.
     pub(crate) steps: usize,
+    /// How many of the last numbers of a step are the same at all own steps of a row.
+    pub(crate) constant: usize,
 }
 
 impl<'a> Windows<'a> {
@@ -156,7 +158,8 @@ pub(crate) fn run<W: Whole>(
             Some(net.dropouts(steps).into_iter().map(|(width, share)| pass.mask(rows * width, share)).collect())
         }
     };
-    let job = Job { net: net.clone(), tape: pool.lend(), lengths: input.own_steps.clone(), masks, hidden: Vec::new() };
+    let (lengths, constant) = (input.own_steps.clone(), input.constant);
+    let job = Job { net: net.clone(), tape: pool.lend(), lengths, constant, masks, hidden: Vec::new() };
     let job: Shared = Arc::new(Mutex::new(job));
     let values = input.values.clone().into_dispatch();
     let logits = Tensor::from_dispatch(Dispatch::whole(values, weights.whole().into_dispatch(), job.clone()));
@@ -194,6 +197,7 @@ struct Job<W: Whole> {
     net: Arc<W>,
     tape: Lent<W::Tape>,
     lengths: Arc<[u32]>,
+    constant: usize,
     /// While training.
     masks: Option<Vec<Option<Vec<f32>>>>,
     hidden: Vec<f32>,
@@ -207,14 +211,15 @@ impl<W: Whole> Pending for Job<W> {
         let mut logits = vec![0.0; rows * classes];
         let out = Out { hidden: &mut self.hidden, logits: &mut logits };
         let mode = self.masks.as_deref().map_or(Mode::Infer, Mode::Train);
-        self.net.forward(&Windows { values, lengths: &self.lengths, steps }, weights, mode, &mut self.tape, out);
+        let batch = Windows { values, lengths: &self.lengths, steps, constant: self.constant };
+        self.net.forward(&batch, weights, mode, &mut self.tape, out);
         logits
     }
 
     fn backward(&mut self, values: &[f32], steps: usize, weights: &[f32], by: &[f32]) -> Vec<f32> {
         let mut gradient = vec![0.0; weights.len()];
         let masks = self.masks.as_deref().expect("a gradient is asked for of a pass that trains");
-        let batch = Windows { values, lengths: &self.lengths, steps };
+        let batch = Windows { values, lengths: &self.lengths, steps, constant: self.constant };
         self.net.backward(&batch, weights, masks, &mut self.tape, by, &mut gradient);
         gradient
     }

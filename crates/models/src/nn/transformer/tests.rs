@@ -104,6 +104,17 @@ fn ranges() {
 }
 
 #[test]
+fn attention_that_no_memory_holds_is_refused() {
+    let geometry = |steps| Geometry { channels: 1, steps, features: 5, classes: 2 };
+    let config = TransformerConfig::default();
+    assert!(config.check_geometry(geometry(1000)).is_ok());
+    for steps in [100_000, usize::MAX] {
+        let error = config.check_geometry(geometry(steps)).unwrap_err().to_string();
+        assert!(error.contains("window.steps"), "{error}");
+    }
+}
+
+#[test]
 fn slices_follow_the_library() {
     checks::slices_follow_the_library::<TransformerConfig>(&[
         json!({}),
