@@ -11,7 +11,7 @@ use super::score::{Score, Skipped};
 use super::settings::{Method, Settings, ThresholdFrom};
 use super::shape::{Scorer, Scratch, Shape};
 use super::tail::{self, Tail};
-use super::{MIN_BASELINE_SAMPLES, blocks, clump, moments};
+use super::{MIN_BASELINE_SAMPLES, Moments, blocks, clump, moments};
 use crate::DetectError;
 
 /// A budget that held-out vectors cannot vouch for.
@@ -76,13 +76,21 @@ pub struct Calibrated {
     pub distribution: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 struct Ready {
     shape: Shape,
     scorer: Scorer,
     calibration: Calibration,
     budget: f64,
     threshold: f64,
+}
+
+/// The scorer follows from the shape, and has NaN where a dimension is not looked at: it is not compared.
+impl PartialEq for Ready {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.shape, &self.calibration, self.budget, self.threshold)
+            == (&other.shape, &other.calibration, other.budget, other.threshold)
+    }
 }
 
 /// The normal vectors of one host.
@@ -120,6 +128,29 @@ impl Baseline {
             }
             Err((refused, block_length)) => Err(DetectError::Data(refusal(settings.budget, refused, block_length))),
         }
+    }
+
+    /// From moments that were added up as vectors came, or merged from several machines: a `diagonal` baseline of all of
+    /// them. No vector is left to be held out, so that the threshold is that of independent normal dimensions, marked as
+    /// parametric, and guarantees nothing: it is for a host that cannot keep its vectors.
+    ///
+    /// # Errors
+    /// [`DetectError::Invalid`] for a budget out of range, [`DetectError::Data`] for values that were too large to be
+    /// squared.
+    pub fn of_moments(moments: &Moments, budget: f64) -> Result<Self, DetectError> {
+        Settings { budget, ..Settings::default() }.check()?;
+        let n = moments.rows();
+        let counted = (0..moments.width()).map(|d| moments.counted(d)).fold(0.0, f64::max);
+        if n < MIN_BASELINE_SAMPLES as u64 || counted < MIN_BASELINE_SAMPLES as f64 {
+            return Ok(Self { n, ready: None });
+        }
+        let shape = Shape::of_moments(moments)?;
+        let scorer = shape.scorer().map_err(|error| DetectError::Data(error.into()))?;
+        let distribution = Parametric::new(Method::Diagonal, counted, scorer.used, None);
+        let threshold = distribution.threshold(budget);
+        let calibration =
+            Calibration::Parametric { distribution, refused: None, block_length: None, vectors: 0, left_out: 0 };
+        Ok(Self { n, ready: Some(Ready { shape, scorer, calibration, budget, threshold }) })
     }
 
     /// A threshold from the newer half; where the budget is too small for it, what it would need and the length of a
@@ -290,8 +321,8 @@ impl Ready {
 /// z, flagged and seen dimensions of a vector of the right width.
 fn z<T: Number>(scorer: &Scorer, vector: &[T], scratch: &mut Scratch) -> Result<(f64, usize, usize), Skipped> {
     let distance = scorer.distance(vector, scratch);
-    // An infinite value is far in every dimension that is looked at, so that others need not be searched.
-    if distance.flagged > 0 && vector.iter().any(|&value| value.into().is_infinite()) {
+    // An infinite value is flagged in every dimension that is looked at, so that others need not be searched.
+    if distance.flagged > 0 && scorer.has_infinite(vector) {
         return Err(Skipped::Infinite);
     }
     if distance.seen == 0 || distance.seen * 2 < scorer.used {
@@ -364,7 +395,7 @@ fn refusal(budget: f64, refused: Refusal, block_length: Option<usize>) -> String
         "a budget of {budget} needs {needed} held-out blocks ({} normal vectors in blocks of {length}, half of them \
          held out), there are {have}: give more normal vectors, a budget of at least {:.6}, or take the parametric \
          threshold, which guarantees nothing",
-        2 * needed * length,
+        needed.saturating_mul(length).saturating_mul(2),
         1.0 / (have as f64 + 1.0),
     )
 }

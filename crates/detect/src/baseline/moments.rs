@@ -1,12 +1,16 @@
 //! Means and variances that grow a vector at a time, or a part at a time.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::rows::{Number, Rows};
 use crate::DetectError;
 
 /// Rows that one task sums up. Fixed, so that the number of threads changes no bit.
 const CHUNK: usize = 4096;
+
+/// A larger value is not taken: however many come, the sum of their squares stays finite.
+const LARGEST: f64 = 1e140;
 
 /// Weighted mean and sum of squared deviations per dimension.
 ///
@@ -15,20 +19,56 @@ const CHUNK: usize = 4096;
 /// as it is.
 ///
 /// Forgetting: a vector that is `h` vectors old, `h` the half-life, weighs half of the newest.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Moments are a plain value: they are stored between vectors, sent by a host and added up by another, and
+/// [`Baseline::of_moments`](super::Baseline::of_moments) scores with them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct Moments {
     rows: u64,
     keep: f64,
     columns: Vec<Column>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Column {
     seen: u64,
     weight: f64,
     squares: f64,
     mean: f64,
     m2: f64,
+}
+
+/// Moments as a file has them, before they are looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    rows: u64,
+    keep: f64,
+    columns: Vec<Column>,
+}
+
+impl TryFrom<Stored> for Moments {
+    type Error = String;
+
+    fn try_from(stored: Stored) -> Result<Self, String> {
+        let Stored { rows, keep, columns } = stored;
+        if !(keep > 0.0 && keep <= 1.0) {
+            return Err("the share that is kept from vector to vector is not above 0 and at most 1".into());
+        }
+        let positive = |value: f64| value.is_finite() && value >= 0.0;
+        let good = |own: &Column| {
+            own.seen <= rows
+                && [own.weight, own.squares, own.m2].into_iter().all(positive)
+                && own.mean.abs() <= LARGEST
+                && own.weight <= own.seen as f64 * (1.0 + 1e-9)
+        };
+        match columns.iter().position(|own| !good(own)) {
+            None => Ok(Self { rows, keep, columns }),
+            Some(at) => Err(format!("column {at} (from 0) holds what no vectors can have made")),
+        }
+    }
 }
 
 impl Moments {
@@ -67,13 +107,15 @@ impl Moments {
     /// Takes one more vector, the newest.
     ///
     /// # Errors
-    /// [`DetectError::Data`] when it has another width or an infinite value; nothing is taken then.
+    /// [`DetectError::Data`] when it has another width, or a value that is infinite or beyond 1e140; nothing is taken then.
     pub fn push<T: Number>(&mut self, vector: &[T]) -> Result<(), DetectError> {
         if vector.len() != self.columns.len() {
             return Err(other_width(vector.len(), self.columns.len()));
         }
-        if vector.iter().any(|&value| value.into().is_infinite()) {
-            return Err(DetectError::Data("the vector has an infinite value: leave it out".into()));
+        if let Some(at) = vector.iter().position(|&value| value.into().abs() > LARGEST) {
+            let value: f64 = vector[at].into();
+            let why = if value.is_infinite() { "is infinite" } else { "is too large to be squared" };
+            return Err(DetectError::Data(format!("the value in column {at} (from 0) {why}: leave the vector out")));
         }
         self.add(vector);
         Ok(())
@@ -118,13 +160,20 @@ impl Moments {
         (column.seen > 1 && freedom > 0.0).then(|| (column.m2 / freedom).max(0.0))
     }
 
+    /// How many values of equal weight say as much as those seen in a dimension: (Σw)² / Σw² (Kish 1965), 0 where there
+    /// is none. Without forgetting it is [`Moments::seen`].
+    pub fn counted(&self, dimension: usize) -> f64 {
+        let column = self.columns.get(dimension).filter(|column| column.squares > 0.0);
+        column.map_or(0.0, |column| column.weight * column.weight / column.squares)
+    }
+
     /// Values seen in a dimension.
     pub fn seen(&self, dimension: usize) -> u64 {
         self.columns.get(dimension).map_or(0, |column| column.seen)
     }
 
     fn add<T: Number>(&mut self, vector: &[T]) {
-        self.rows += 1;
+        self.rows = self.rows.saturating_add(1);
         let keep = self.keep;
         for (column, &value) in self.columns.iter_mut().zip(vector) {
             column.forget(keep, keep * keep);
@@ -132,7 +181,7 @@ impl Moments {
             if value.is_nan() {
                 continue;
             }
-            column.seen += 1;
+            column.seen = column.seen.saturating_add(1);
             column.weight += 1.0;
             column.squares += 1.0;
             let delta = value - column.mean;
@@ -143,10 +192,10 @@ impl Moments {
 
     fn append(&mut self, newer: &Self) {
         let keep = self.keep.powf(newer.rows as f64);
-        self.rows += newer.rows;
+        self.rows = self.rows.saturating_add(newer.rows);
         for (column, other) in self.columns.iter_mut().zip(&newer.columns) {
             column.forget(keep, keep * keep);
-            column.seen += other.seen;
+            column.seen = column.seen.saturating_add(other.seen);
             let weight = column.weight + other.weight;
             if other.weight == 0.0 || weight == 0.0 {
                 continue;
@@ -260,7 +309,11 @@ mod tests {
                     prop_assert!(near(moments.variance(d), variance), "{:?} {variance:?}", moments.variance(d));
                 }
                 prop_assert_eq!(sequential.seen(d), merged.seen(d));
+                prop_assert!(near(Some(sequential.counted(d)), Some(merged.counted(d))));
+                prop_assert!(half_life.is_some() || sequential.counted(d) == sequential.seen(d) as f64);
             }
+            let stored = serde_json::to_string(&merged).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Moments>(&stored).unwrap(), merged.clone());
             prop_assert_eq!(sequential.rows(), merged.rows());
         }
     }
@@ -285,12 +338,34 @@ mod tests {
         moments.push(&[1.0f32, 2.0]).unwrap();
         let before = moments.clone();
         assert!(moments.push(&[1.0f32]).unwrap_err().to_string().contains("has 1 numbers, the baseline 2"));
-        assert!(moments.push(&[f32::INFINITY, 0.0]).is_err());
+        assert!(moments.push(&[f32::INFINITY, 0.0]).unwrap_err().to_string().contains("column 0 (from 0) is infinite"));
+        assert!(moments.push(&[0.0, -1e200]).unwrap_err().to_string().contains("too large to be squared"));
         assert!(moments.merge(&Moments::new(3, None).unwrap()).is_err());
         assert!(moments.merge(&Moments::new(2, Some(5.0)).unwrap()).is_err());
         assert_eq!(moments, before);
         for half_life in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(Moments::new(2, Some(half_life)).is_err());
+        }
+    }
+
+    #[test]
+    fn stored_moments_are_checked() {
+        let mut moments = Moments::new(2, Some(9.0)).unwrap();
+        (0..20).for_each(|i| moments.push(&[f64::from(i), f64::NAN]).unwrap());
+        let good = serde_json::to_value(&moments).unwrap();
+        assert_eq!(serde_json::from_value::<Moments>(good.clone()).unwrap(), moments);
+        for (pointer, to) in [
+            ("/keep", "0.0"),
+            ("/keep", "1.5"),
+            ("/rows", "3"),
+            ("/columns/0/m2", "-1.0"),
+            ("/columns/0/weight", "21.0"),
+            ("/columns/0/mean", "1e300"),
+            ("/columns/1/squares", "null"),
+        ] {
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).unwrap() = serde_json::from_str(to).unwrap();
+            assert!(serde_json::from_value::<Moments>(bad).is_err(), "{pointer} {to}");
         }
     }
 }

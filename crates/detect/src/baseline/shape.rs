@@ -39,7 +39,7 @@ impl Shape {
         let estimates: Vec<Option<(f64, f64)>> = (0..rows.width())
             .into_par_iter()
             .map(|d| {
-                let plain = moments.mean(d).zip(moments.variance(d)).filter(|_| moments.seen(d) >= MIN_SEEN)?;
+                let plain = plain(&moments, d)?;
                 let sorted = || Sorted::new(rows.iter().zip(&weights).map(|(row, w)| (row[d].into(), *w)));
                 let ordered = match method {
                     Method::Diagonal | Method::Shrunk => return Some(plain),
@@ -51,9 +51,33 @@ impl Shape {
                 Some(if ordered.1 > VARIANCE_FLOOR { ordered } else { (ordered.0, plain.1) })
             })
             .collect();
+        let counted = |d: usize| n * moments.seen(d) as f64 / rows.len().max(1) as f64;
+        let mut shape = Self::of(estimates.into_iter().enumerate().map(|(d, estimate)| (estimate, counted(d))))?;
+        if method == Method::Shrunk {
+            let live = shape.live();
+            let columns: Vec<Vec<f64>> = live.par_iter().map(|&d| shape.standardised(rows, d)).collect();
+            let (matrix, _) = ledoit_wolf(&columns, &weights);
+            let whitening = Whitening::of(&matrix, live.len()).ok_or_else(|| {
+                DetectError::Data(
+                    "some values are too large for a covariance: leave those vectors out, or take another method"
+                        .into(),
+                )
+            })?;
+            shape.whitening = Some(whitening.lower().to_vec());
+        }
+        Ok(shape)
+    }
+
+    /// From moments that were added up elsewhere. What was forgotten no longer counts as seen.
+    pub(super) fn of_moments(moments: &Moments) -> Result<Self, DetectError> {
+        let enough = |d: usize| moments.counted(d) >= MIN_SEEN as f64;
+        Self::of((0..moments.width()).map(|d| (plain(moments, d).filter(|_| enough(d)), moments.counted(d))))
+    }
+
+    /// From centre and variance of each dimension, where it is looked at, and the number of vectors that they stand for.
+    fn of(estimates: impl Iterator<Item = (Option<(f64, f64)>, f64)>) -> Result<Self, DetectError> {
         let mut shape = Self { centre: Vec::new(), variance: Vec::new(), cap: Vec::new(), whitening: None };
-        for (d, estimate) in estimates.into_iter().enumerate() {
-            let n = n * moments.seen(d) as f64 / rows.len().max(1) as f64;
+        for (d, (estimate, n)) in estimates.enumerate() {
             if estimate.is_some_and(|(centre, variance)| !(centre.is_finite() && variance.is_finite())) {
                 return Err(DetectError::Data(format!(
                     "the values of column {d} (from 0) are too large to be squared"
@@ -65,12 +89,6 @@ impl Shape {
             // Samuelson (1968), "How deviant can you be?": among n + 1 values none lies farther from their mean than
             // n / √(n + 1) standard deviations. A column that did not move in n vectors cannot vouch for more.
             shape.cap.push(floored.then(|| n * n / (n + 1.0)));
-        }
-        if method == Method::Shrunk {
-            let live = shape.live();
-            let columns: Vec<Vec<f64>> = live.par_iter().map(|&d| shape.standardised(rows, d)).collect();
-            let (matrix, _) = ledoit_wolf(&columns, &weights);
-            shape.whitening = Some(Whitening::of(&matrix, live.len()).lower().to_vec());
         }
         Ok(shape)
     }
@@ -128,6 +146,11 @@ impl Shape {
     }
 }
 
+/// Mean and variance of a dimension, where enough values were seen.
+fn plain(moments: &Moments, d: usize) -> Option<(f64, f64)> {
+    moments.mean(d).zip(moments.variance(d)).filter(|_| moments.seen(d) >= MIN_SEEN)
+}
+
 /// Room for scoring that is kept between vectors.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
@@ -135,7 +158,7 @@ pub struct Scratch {
 }
 
 /// A shape made ready: no division and no allocation is left to do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct Scorer {
     /// Dimensions that are looked at.
     pub(super) used: usize,
@@ -148,7 +171,7 @@ pub(super) struct Scorer {
 }
 
 /// The common case: every dimension that is looked at was observed. What is not looked at, or capped, has a factor of 0.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 struct Dense {
     centre: Vec<f64>,
     inverse: Vec<f64>,
@@ -162,7 +185,7 @@ pub(super) struct Distance {
     pub(super) squared: f64,
     /// Dimensions that are looked at and were observed.
     pub(super) seen: usize,
-    /// Those among them whose squared z is at least [`FLAGGED`].
+    /// Those among them whose squared z, before any cap, is at least [`FLAGGED`].
     pub(super) flagged: usize,
 }
 
@@ -188,6 +211,11 @@ impl Scorer {
         (!t.is_nan()).then(|| (t * t).min(self.cap[d]))
     }
 
+    /// Whether a dimension that is looked at has an infinite value.
+    pub(super) fn has_infinite<T: Number>(&self, vector: &[T]) -> bool {
+        vector.iter().zip(&self.centre).any(|(&value, centre)| value.into().is_infinite() && !centre.is_nan())
+    }
+
     /// The sum over the dimensions, in eight fixed lanes and without a branch, so that it becomes vector instructions.
     /// `None` where a value is missing (or infinite where it is not looked at).
     fn all_observed<T: Number>(&self, vector: &[T]) -> Option<Distance> {
@@ -211,9 +239,12 @@ impl Scorer {
         let mut distance =
             Distance { squared: sum.iter().sum(), seen: self.used, flagged: flagged.iter().sum::<u64>() as usize };
         for &d in capped {
-            let square = self.squared_z(vector, d)?;
-            distance.squared += square;
-            distance.flagged += usize::from(square >= FLAGGED);
+            let t = (vector[d].into() - self.centre[d]) * self.inverse[d];
+            if t.is_nan() {
+                return None;
+            }
+            distance.squared += (t * t).min(self.cap[d]);
+            distance.flagged += usize::from(t * t >= FLAGGED);
         }
         (!distance.squared.is_nan()).then_some(distance)
     }

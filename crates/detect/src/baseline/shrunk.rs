@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// The inverse of a Cholesky factor: `‖W t‖²` is the squared Mahalanobis distance of a centred vector `t`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct Whitening {
     size: usize,
     /// Row-major lower triangle: row `i` has `i + 1` numbers.
@@ -68,16 +68,20 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 impl Whitening {
     /// Of a symmetric, row-major matrix. What rounding or too few vectors left without a positive pivot is lifted by a
-    /// growing part of the mean diagonal.
-    pub(super) fn of(matrix: &[f64], size: usize) -> Self {
-        let mean = (0..size).map(|i| matrix[i * size + i]).sum::<f64>() / size.max(1) as f64;
-        let mut lift = 0.0;
-        loop {
-            if let Some(factor) = cholesky(matrix, size, lift) {
-                return Self { size, lower: invert(&factor, size) };
-            }
-            lift = (lift * 10.0_f64).max(1e-10 * mean).max(f64::MIN_POSITIVE);
+    /// growing part of the mean diagonal; `None` where a cell is not finite, or so large that nothing lifts it.
+    pub(super) fn of(matrix: &[f64], size: usize) -> Option<Self> {
+        if !matrix.iter().all(|cell| cell.is_finite()) {
+            return None;
         }
+        let mean = (0..size).map(|i| matrix[i * size + i]).sum::<f64>() / size.max(1) as f64;
+        let mut lift: f64 = 0.0;
+        while lift.is_finite() {
+            if let Some(factor) = cholesky(matrix, size, lift) {
+                return Some(Self { size, lower: invert(&factor, size) });
+            }
+            lift = (lift * 10.0).max(1e-10 * mean).max(f64::MIN_POSITIVE);
+        }
+        None
     }
 
     /// Of stored numbers; `None` when they are no triangle of this size with a positive diagonal.
@@ -190,7 +194,7 @@ mod tests {
                 prop_assert!((a - b).abs() < 1e-12);
             }
             // W Σ Wᵀ = I, read through the distances: tᵀ Σ⁻¹ t with t = Σ e_i is Σ_ii.
-            let whitening = Whitening::of(&matrix, size);
+            let whitening = Whitening::of(&matrix, size).unwrap();
             for i in 0..size {
                 let t: Vec<f64> = (0..size).map(|j| matrix[j * size + i]).collect();
                 prop_assert!((whitening.squared(&t) / matrix[i * size + i] - 1.0).abs() < 1e-6);
@@ -216,11 +220,19 @@ mod tests {
 
     #[test]
     fn singular_matrices_are_lifted() {
-        let ones = Whitening::of(&[1.0; 9], 3);
+        let of = |matrix: &[f64], size| Whitening::of(matrix, size).unwrap();
+        let ones = of(&[1.0; 9], 3);
         assert!(ones.squared(&[1.0, -1.0, 0.0]) > 1e6, "a direction without variance is far");
         assert!((ones.squared(&[1.0, 1.0, 1.0]) - 1.0).abs() < 0.01);
-        assert!(Whitening::of(&[0.0; 4], 2).squared(&[0.0, 0.0]) == 0.0);
-        assert!(Whitening::of(&[], 0).squared(&[]) == 0.0);
+        assert!(of(&[0.0; 4], 2).squared(&[0.0, 0.0]) == 0.0);
+        assert!(of(&[], 0).squared(&[]) == 0.0);
+    }
+
+    #[test]
+    fn a_matrix_that_nothing_can_lift_ends() {
+        for cell in [f64::NAN, f64::INFINITY, f64::MAX] {
+            assert!(Whitening::of(&[cell; 4], 2).is_none(), "{cell}");
+        }
     }
 
     #[test]

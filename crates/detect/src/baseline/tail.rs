@@ -73,7 +73,8 @@ impl Tail {
         if self.blocks < refused.needed {
             return Err(refused);
         }
-        let at = self.above.partition_point(|&above| above > budget);
+        // Equal but for the last digits is equal: where so many blocks are enough, there is a threshold.
+        let at = self.above.partition_point(|&above| above > budget * (1.0 + 1e-9));
         self.scores.get(at).copied().ok_or(refused)
     }
 
@@ -148,6 +149,17 @@ mod tests {
         let scores: Vec<f64> = (0..999).map(f64::from).collect();
         assert_eq!(Tail::new(&scores, &[1; 999]).threshold(0.001), Ok(998.0));
         assert_eq!((needed(0.01), needed(0.5), needed(0.3), needed(1.0)), (99, 1, 3, 1));
+    }
+
+    #[test]
+    fn a_budget_that_was_written_with_few_digits_has_its_threshold() {
+        // Slightly below 1 / 3, for which two blocks are enough.
+        assert_eq!(Tail::new(&[1.0, 2.0], &[1, 1]).threshold(0.333_333_333_3), Ok(2.0));
+        for blocks in 1..3000usize {
+            let scores: Vec<f64> = (0..blocks).map(|i| i as f64).collect();
+            let budget = 1.0 / (blocks as f64 + 1.0);
+            assert_eq!(Tail::new(&scores, &vec![1; blocks]).threshold(budget), Ok(blocks as f64 - 1.0), "{blocks}");
+        }
     }
 
     #[test]

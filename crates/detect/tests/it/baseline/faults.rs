@@ -1,6 +1,6 @@
 //! Each known fault of the plain design, reproduced and mended.
 
-use stakeout_detect::baseline::{Baseline, Method, Rows, Scratch, Settings, Skipped, ThresholdFrom};
+use stakeout_detect::baseline::{Baseline, Method, Moments, Rows, Scratch, Settings, Skipped, ThresholdFrom};
 
 use super::{Normal, fit};
 
@@ -109,6 +109,46 @@ fn a_poisoned_baseline_does_not_blind_the_robust_options() {
     }
 }
 
+/// Hosts that keep no vectors add them up, and another adds up the hosts: that is the baseline of all their vectors.
+#[test]
+fn moments_that_were_merged_score_like_all_vectors_at_once() {
+    let d = 6;
+    let mut normal = Normal::new(12);
+    let values = normal.vectors(900, d, 0.0);
+    for half_life in [None, Some(200.0)] {
+        let mut parts = values.chunks(250 * d).map(|part| {
+            let mut moments = Moments::new(d, half_life).unwrap();
+            part.chunks_exact(d).for_each(|vector| moments.push(vector).unwrap());
+            // As a file keeps it meanwhile.
+            serde_json::from_str::<Moments>(&serde_json::to_string(&moments).unwrap()).unwrap()
+        });
+        let mut all = parts.next().unwrap();
+        parts.for_each(|part| all.merge(&part).unwrap());
+        let merged = Baseline::of_moments(&all, 0.01).unwrap();
+        let settings =
+            Settings { threshold: ThresholdFrom::Parametric, budget: 0.01, half_life, ..Settings::default() };
+        let whole = fit(&values, d, &settings);
+        assert_eq!((merged.n(), merged.width(), merged.calibrated().unwrap().kind), (900, Some(d), "parametric"));
+        for vector in normal.vectors(50, d, 0.5).chunks_exact(d) {
+            let [a, b] = [&merged, &whole].map(|own| own.score(vector, &mut Scratch::default()).z);
+            assert!((a - b).abs() < 1e-9, "{a} {b}");
+        }
+        let fresh = normal.vectors(20_000, d, 0.0);
+        let level = flagged(&merged, &fresh, d);
+        assert!((0.005..0.02).contains(&level), "{half_life:?}: {level}");
+        assert!(flagged(&merged, &normal.vectors(500, d, 3.0), d) > 0.99);
+    }
+    // Too few, and too few that count.
+    let mut few = Moments::new(1, Some(3.0)).unwrap();
+    (0..29).for_each(|i| few.push(&[f64::from(i % 7)]).unwrap());
+    let skipped =
+        |moments: &Moments| Baseline::of_moments(moments, 0.01).unwrap().score(&[1.0], &mut Scratch::default()).skipped;
+    assert_eq!(skipped(&few), Some(Skipped::TooFew { seen: 29 }));
+    (0..99).for_each(|i| few.push(&[f64::from(i % 7)]).unwrap());
+    assert_eq!(skipped(&few), Some(Skipped::Forgotten));
+    assert!(Baseline::of_moments(&few, 0.0).is_err());
+}
+
 /// Half a host's life ago it was another machine: forgetting sees the present one.
 #[test]
 fn forgetting_follows_a_host_that_changed() {
@@ -204,4 +244,55 @@ fn absurd_numbers_are_outliers_or_errors_and_never_nan() {
     let absurd: Vec<f64> = (0..100).map(|i| if i % 2 == 0 { 1e200 } else { -1e200 }).collect();
     let error = Baseline::fit(&Rows::new(&absurd, 1, &[]).unwrap(), &Settings::default()).unwrap_err();
     assert!(error.to_string().contains("too large to be squared"), "{error}");
+}
+
+/// A value so long ago that it no longer counts, and so large that its square has none: the covariance was no number, and
+/// its factor was sought for ever.
+#[test]
+fn known_fault_a_forgotten_giant_hangs_the_covariance() {
+    let mut normal = Normal::new(13);
+    let mut values: Vec<f64> =
+        normal.vectors(13_200, 2, 0.0).into_iter().map(|value| f64::from(value) * 0.01).collect();
+    values[..2].fill(1e154);
+    let settings = Settings {
+        method: Method::Shrunk,
+        half_life: Some(12.0),
+        threshold: ThresholdFrom::Parametric,
+        ..Settings::default()
+    };
+    let error = Baseline::fit(&Rows::new(&values, 2, &[]).unwrap(), &settings).unwrap_err().to_string();
+    assert!(error.contains("too large for a covariance"), "{error}");
+    values[..2].fill(1e100);
+    assert!(Baseline::fit(&Rows::new(&values, 2, &[]).unwrap(), &settings).is_ok());
+}
+
+/// A block as long as numbers go: what it would need is more than there are numbers for.
+#[test]
+fn known_fault_an_endless_block_overflows_the_refusal() {
+    let values = Normal::new(14).vectors(2500, 2, 0.0);
+    let settings = Settings { block: Some(usize::MAX), threshold: ThresholdFrom::Conformal, ..Settings::default() };
+    let error = Baseline::fit(&Rows::new(&values, 2, &[]).unwrap(), &settings).unwrap_err().to_string();
+    assert!(error.contains("needs 999 held-out blocks") && error.contains("there are 1"), "{error}");
+}
+
+/// A column that was still, seldom observed and long ago counts next to nothing; an infinite value in it is noticed all the
+/// same, and one in a column that is not looked at is not.
+#[test]
+fn an_infinite_value_is_noticed_where_it_is_looked_at() {
+    let mut normal = Normal::new(15);
+    let mut values: Vec<f64> = Vec::new();
+    for i in 0..1000 {
+        let still = if i < 10 { 1.0 } else { f64::NAN };
+        values.extend([normal.next(), normal.next(), still, f64::NAN]);
+    }
+    let settings = Settings { half_life: Some(40.0), threshold: ThresholdFrom::Parametric, ..Settings::default() };
+    let baseline = Baseline::fit(&Rows::new(&values, 4, &[]).unwrap(), &settings).unwrap();
+    let skipped = |vector: [f64; 4]| baseline.score(&vector, &mut Scratch::default()).skipped;
+    let inf = f64::INFINITY;
+    assert_eq!(skipped([0.0, 0.0, inf, 0.0]), Some(Skipped::Infinite));
+    assert_eq!(skipped([0.0, f64::NAN, -inf, 0.0]), Some(Skipped::Infinite));
+    assert_eq!(skipped([inf, 0.0, 1.0, 0.0]), Some(Skipped::Infinite));
+    // The fault: whether a vector was scored depended on what else was far.
+    assert_eq!(skipped([0.0, 0.0, 1.0, inf]), None);
+    assert_eq!(skipped([90.0, 0.0, 1.0, inf]), None);
 }
