@@ -70,7 +70,7 @@ fn fit<T: Number>(
         };
         let rows = Rows::new(&normal.values, width, &normal.segments).map_err(named)?;
         let baseline = Baseline::fit(&rows, settings).map_err(named)?;
-        baselines.insert((!pool).then_some(host), baseline);
+        baselines.insert((!pool).then_some(host), baseline)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use stakeout_core::text::printable;
 use stakeout_core::{CoreError, Schema, files};
 
 use super::{Baseline, Number, Score, Scratch, Settings, Skipped};
@@ -19,6 +20,9 @@ const FORMAT: &str = "stakeout-baseline";
 
 /// The host under which one baseline of all hosts is kept.
 const ALL: &str = "*";
+
+/// The longest name of a host in bytes.
+const LONGEST_HOST: usize = 1024;
 
 /// What the vectors are, so that others are read alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,8 +83,22 @@ impl Baselines {
     }
 
     /// Adds the baseline of a host, or of all hosts where `host` is `None`.
-    pub fn insert(&mut self, host: Option<&str>, baseline: Baseline) {
+    ///
+    /// # Errors
+    /// [`DetectError::Invalid`] for a host that is named as all hosts are (`*`), or with more than 1024 bytes.
+    pub fn insert(&mut self, host: Option<&str>, baseline: Baseline) -> Result<(), DetectError> {
+        let refuse = |why| Err(DetectError::Invalid { what: "host", why });
+        match host {
+            // Its vectors would speak for every host that is not known.
+            Some(ALL) => return refuse(format!("`{ALL}` stands for all hosts together: give it another name")),
+            Some(host) if host.len() > LONGEST_HOST => {
+                let (shown, n) = (printable(host, 24), host.len());
+                return refuse(format!("`{shown}` has {n} bytes, at most {LONGEST_HOST} are allowed"));
+            }
+            _ => {}
+        }
         self.hosts.insert(host.unwrap_or(ALL).to_owned(), baseline);
+        Ok(())
     }
 
     /// The baseline that speaks for a host: its own, or the one of all hosts.
@@ -110,8 +128,10 @@ impl Baselines {
     /// Writes the file through a temporary one. Same baselines, same bytes.
     ///
     /// # Errors
-    /// [`DetectError::Io`]; the old file is untouched then. [`DetectError::TooLarge`] for what could not be read again.
+    /// [`DetectError::Io`]; the old file is untouched then. [`DetectError::TooLarge`] and [`DetectError::Data`] for what
+    /// could not be read again.
     pub fn save(&self, path: &Path) -> Result<(), DetectError> {
+        self.check().map_err(DetectError::Data)?;
         let name = path.display().to_string();
         let bytes = serde_json::to_vec(self).map_err(|error| DetectError::Parse {
             path: name.clone(),
@@ -145,7 +165,12 @@ impl Baselines {
             line,
             why: format!("{why}: learn the baseline again with `stakeout baseline train`"),
         };
-        let parse = |error: &serde_json::Error| damaged(Some(error.line() as u64), error.to_string());
+        // What a damaged or hostile file says is shown in part, and without what steers a terminal.
+        let parse = |error: &serde_json::Error| {
+            let text = error.to_string();
+            let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+            damaged(Some(error.line() as u64), format!("{} (column {})", printable(what, 160), error.column()))
+        };
         let head: Head = serde_json::from_slice(&bytes).map_err(|error| parse(&error))?;
         if head.format.as_deref() != Some(FORMAT) {
             return Err(damaged(None, "it is no file of baselines".into()));
@@ -170,7 +195,7 @@ impl Baselines {
         }
         let other = |baseline: &Baseline| baseline.width().is_some_and(|width| width != self.columns.len());
         if let Some((host, _)) = self.hosts.iter().find(|(_, baseline)| other(baseline)) {
-            let host = stakeout_core::text::printable(host, 64);
+            let host = printable(host, 64);
             return Err(format!("the baseline of {host} has another width than the {} columns", self.columns.len()));
         }
         if let Origin::Store { schema, .. } = &self.origin

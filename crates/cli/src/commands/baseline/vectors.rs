@@ -90,7 +90,7 @@ fn learn_store(args: &BaselineTrain, settings: &Settings, context: &Context) -> 
             open = learn;
         }
         // Cut back now and then, so that memory does not grow with the store.
-        if normal.values.len() / width > 2 * args.newest {
+        if normal.values.len() / width > args.newest.saturating_mul(2) {
             *forgotten.entry(host.to_owned()).or_default() += normal.keep_newest(args.newest, width);
         }
         Ok(())
@@ -113,8 +113,8 @@ fn learn_store(args: &BaselineTrain, settings: &Settings, context: &Context) -> 
 }
 
 fn learn_table(args: &BaselineTrain, settings: &Settings) -> anyhow::Result<Learnt> {
-    if args.seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds > 0.0)) {
-        bail!("--seconds: a positive number of seconds is needed");
+    if args.seconds.is_some_and(|seconds| !(1e-9..=1e12).contains(&seconds)) {
+        bail!("--seconds: a number of seconds from 1e-9 to 1e12 is needed");
     }
     let spec = TableSpec { ignore: args.ignore.clone(), ..spec(&args.table)? };
     let table = read_table(&args.data, &spec)?;
