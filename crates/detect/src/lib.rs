@@ -3,6 +3,8 @@
 //! Everything here is a value that is updated, scored and stored; nothing knows a model, a store of telemetry or a table
 //! library, so that a live process can carry it.
 mod error;
+#[cfg(feature = "tables")]
+mod packed;
 
 pub mod baseline;
 pub mod drift;

@@ -22,6 +22,9 @@ pub(crate) struct SequenceData {
     /// Parquet: the column of labels, 0 (normal) or 1 (anomalous)
     #[arg(long, value_name = "COLUMN", default_value = "label")]
     pub(crate) label_column: String,
+    /// Parquet: the column of times, whole Unix nanoseconds (JSON Lines: the field t_wall_ns)
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) time_column: Option<String>,
     /// Parquet: only rows whose column has this value; may be repeated
     #[arg(long = "where", value_name = "COLUMN=VALUE")]
     pub(crate) only: Vec<String>,
@@ -148,7 +151,9 @@ pub(crate) struct SequenceEval {
 
 /// Whether later sequences are still like those of a baseline; exit 1 when they are not
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  stakeout sequence drift sequence.json last-month.jsonl today.jsonl")]
+#[command(
+    after_help = "Bursts are looked for where both files say when their sequences came: t_wall_ns, or --time-column.\n\nExample:\n  stakeout sequence drift sequence.json last-month.jsonl today.jsonl"
+)]
 pub(crate) struct SequenceDrift {
     /// The model file
     pub(crate) model: PathBuf,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
+use stakeout_core::files::open_lock;
 use stakeout_core::text::printable;
 use stakeout_detect::drift::{Baseline, Finding, Monitor, Observation, Rules};
 use stakeout_detect::sequence::{
@@ -67,6 +68,7 @@ fn read(path: &Path, args: &SequenceData, names: Names<'_>) -> anyhow::Result<Se
         let mut columns = Columns::default();
         columns.sequence.clone_from(&args.sequence_column);
         columns.label.clone_from(&args.label_column);
+        columns.time.clone_from(&args.time_column);
         for only in &args.only {
             let Some((column, value)) = only.split_once('=') else {
                 bail!("--where {}: give COLUMN=VALUE", printable(only, 60));
@@ -75,8 +77,10 @@ fn read(path: &Path, args: &SequenceData, names: Names<'_>) -> anyhow::Result<Se
         }
         return Ok(read_parquet(path, &columns, names)?);
     }
-    if !args.only.is_empty() {
-        bail!("--where is for parquet tables: {} is read as JSON Lines", path.display());
+    for (word, given) in [("--where", !args.only.is_empty()), ("--time-column", args.time_column.is_some())] {
+        if given {
+            bail!("{word} is for parquet tables: {} is read as JSON Lines", path.display());
+        }
     }
     Ok(read_jsonl(path, names)?)
 }
@@ -176,12 +180,15 @@ fn update(args: &SequenceTrain, from: &Path, context: &Context) -> anyhow::Resul
     if from != args.out {
         check_target(&args.out, args.force)?;
     }
+    // Read, changed and written back by one process at a time: none overwrites what another has added.
+    let held = if from == args.out { Some(lock(from)?) } else { None };
     let mut model = SequenceModel::load(from)?;
     let mut names = Vocabulary::default();
     let data = read(path, &args.columns, Names::Grow(&mut names))?;
     let before = model.vocabulary().len();
     let added = model.update(&data, &names)?;
     model.save(&args.out)?;
+    drop(held);
     let left_out = data.len() as u64 - added;
     let new = model.vocabulary().len() - before;
     if context.json {
@@ -197,6 +204,19 @@ fn update(args: &SequenceTrain, from: &Path, context: &Context) -> anyhow::Resul
         ))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Waits until no other process changes a model in place; held until it is dropped. The file `<model>.lock` stays.
+fn lock(model: &Path) -> anyhow::Result<std::fs::File> {
+    let mut path = model.as_os_str().to_owned();
+    path.push(".lock");
+    let path = Path::new(&path);
+    let context = || format!("locking {}", path.display());
+    // A model that is not there gets no lock beside it.
+    std::fs::symlink_metadata(model).with_context(|| format!("reading {}", model.display()))?;
+    let file = open_lock(path).with_context(context)?;
+    file.lock().with_context(context)?;
+    Ok(file)
 }
 
 fn load(path: &Path, threshold: Option<f64>) -> anyhow::Result<SequenceModel> {
@@ -348,22 +368,23 @@ fn drift(args: &SequenceDrift, context: &Context) -> anyhow::Result<Exit> {
     let n = said.len().max(1) as f64;
     let mean = said.iter().map(|said| said.score).sum::<f64>() / n;
     let spread = (said.iter().map(|said| (said.score - mean).powi(2)).sum::<f64>() / n).sqrt().max(1e-9);
-    let seen = |actions, said: &Prediction| Observation {
+    let seen = |actions, said: &Prediction, t_wall_ns: Option<i64>| Observation {
         actions,
         rare: said.features.surprise > rare,
         score: (said.score - mean) / spread,
-        seconds: None,
+        seconds: t_wall_ns.map(|t| t as f64 / 1e9),
     };
     let mut baseline = Baseline::default();
-    for ((actions, _), said) in before.iter().zip(&said) {
-        baseline.add(&seen(actions, said));
+    for (row, said) in said.iter().enumerate() {
+        baseline.add(&seen(before.get(row), said, before.t_wall_ns(row)));
     }
     let rules = Rules { window: args.window, level: args.level, ..Rules::default() };
     let mut monitor = Monitor::new(baseline, rules)?;
     let mut found: Vec<(usize, Finding)> = Vec::new();
     for (row, (actions, _)) in after.iter().enumerate() {
         let said = model.predict(actions, &mut scratch);
-        found.extend(monitor.observe(&seen(actions, &said)).into_iter().map(|finding| (row, finding)));
+        let found_now = monitor.observe(&seen(actions, &said, after.t_wall_ns(row)));
+        found.extend(found_now.into_iter().map(|finding| (row, finding)));
     }
     let windows = after.len() / args.window;
     if context.json {

@@ -92,11 +92,49 @@ fn a_file_is_learnt_scored_evaluated_updated_and_watched() {
     // its last forty are anomalous
     let risen = watch(&data);
     assert!(risen.status.code() == Some(1) && stdout(&risen).contains("score has risen"), "{}", stdout(&risen));
+    // Time enough on quiet days, all at once on another: a burst, and nothing else.
+    let timed = |name: &str, step: u64| {
+        let file = folder.path().join(name);
+        let row = |(i, line): (usize, &String)| {
+            let t = 1_700_000_000_000_000_000 + i as u64 * step;
+            line.replacen('{', &format!("{{\"t_wall_ns\":{t},"), 1)
+        };
+        std::fs::write(&file, lines[..400].iter().enumerate().map(row).collect::<Vec<_>>().join("\n")).unwrap();
+        file
+    };
+    let (slow, fast) = (timed("slow.jsonl", 60_000_000_000), timed("fast.jsonl", 1_000_000));
+    let clocked = |data: &Path| stakeout(["sequence", "drift", path(&model), path(&slow), path(data)]);
+    assert_eq!(clocked(&slow).status.code(), Some(0), "{}", stdout(&clocked(&slow)));
+    let crowd = clocked(&fast);
+    assert!(crowd.status.code() == Some(1) && stdout(&crowd).contains("sequences a second"), "{}", stdout(&crowd));
+    assert_eq!(clocked(&usual).status.code(), Some(0), "without a clock there is no rate");
     let strange = folder.path().join("strange.jsonl");
     std::fs::write(&strange, vec![line(&["exfil", "scan", "scan"], 0); 250].join("\n")).unwrap();
     let found = watch(&strange);
     assert_eq!(found.status.code(), Some(1));
     assert!(stdout(&found).contains("PSI") && stdout(&found).contains("fill no window"), "{}", stdout(&found));
+}
+
+#[test]
+fn updates_of_many_processes_at_once_are_all_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, model) = (folder.path().join("a.jsonl"), folder.path().join("m.json"));
+    let made = stakeout(["sequence", "train", "--num-samples", "400", "--out", path(&model)]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    std::fs::write(&data, [line(&["open", "read"], 0), line(&["open"], 0)].join("\n")).unwrap();
+    let words = ["sequence", "train", path(&data), "--update", path(&model), "--out", path(&model), "--json"];
+    let running: Vec<_> = (0..12)
+        .map(|_| {
+            let mut command = crate::harness::command(words);
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in running {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let model: Value = serde_json::from_slice(&std::fs::read(&model).unwrap()).unwrap();
+    assert_eq!(model["training"]["updated"], json!(24), "12 processes added 2 sequences each");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use polars::prelude::{
@@ -11,7 +10,7 @@ use polars::prelude::{
 use stakeout_core::files;
 use stakeout_core::text::printable;
 
-use crate::DetectError;
+use crate::{DetectError, packed};
 
 /// A larger table, packed or unpacked, is not read.
 const MAX_BYTES: u64 = 2 << 30;
@@ -248,14 +247,7 @@ fn read(path: &Path, spec: &TableSpec) -> Result<DataFrame, DetectError> {
             let mut reader = ParquetReader::new(Cursor::new(&bytes[..]));
             let names: Vec<String> = reader.schema()?.iter_names().map(ToString::to_string).collect();
             let needed: Vec<String> = names.into_iter().filter(|name| !spec.ignore.contains(name)).collect();
-            let mut size = 0u64;
-            for group in &reader.get_metadata()?.row_groups {
-                for chunk in needed.iter().filter_map(|name| group.columns_under_root_iter(name)).flatten() {
-                    let values = u64::try_from(chunk.num_values()).unwrap_or(u64::MAX).saturating_mul(8);
-                    let unpacked = u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX);
-                    size = size.saturating_add(values.max(unpacked));
-                }
-            }
+            let size = packed::unpacked(&mut reader, &needed)?;
             Ok((needed, size))
         })?;
         if size > MAX_BYTES {
@@ -281,13 +273,9 @@ fn read(path: &Path, spec: &TableSpec) -> Result<DataFrame, DetectError> {
     })
 }
 
-/// Runs a reader on bytes that anybody may have written: its panic is an error of the file.
+/// Runs a reader; what goes wrong is an error of the file.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> PolarsResult<T>) -> Result<T, DetectError> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(fault(path, format!("it cannot be read: {}", printable(&error.to_string(), 300)))),
-        Err(_) => Err(fault(path, "the table library gave up on it: the file is damaged, write it again".into())),
-    }
+    packed::guarded(read).map_err(|why| fault(path, why))
 }
 
 fn absent(path: &Path, name: &str, names: &[String]) -> DetectError {

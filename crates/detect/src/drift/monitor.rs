@@ -54,7 +54,8 @@ pub struct Baseline {
     actions: Vec<u64>,
     sequences: u64,
     rare: u64,
-    /// First and last moment of those with a clock.
+    /// How many came at a known moment, the first and the last of these moments.
+    clocked: u64,
     span: Option<(f64, f64)>,
 }
 
@@ -73,6 +74,7 @@ impl Baseline {
         if let Some(at) = seen.seconds.filter(|at| at.is_finite()) {
             let (first, last) = self.span.unwrap_or((at, at));
             self.span = Some((first.min(at), last.max(at)));
+            self.clocked = self.clocked.saturating_add(1);
         }
     }
 
@@ -197,11 +199,11 @@ impl Monitor {
             found.push(Finding::Rarity { share: share(recent), baseline: share(usual), p_value });
         }
         if let (Some(before), Some(seconds)) = (usual.seconds(), recent.seconds())
-            // The first sequence of a stretch opens its clock.
-            && let Some(p_value) = burst(usual.sequences - 1, before, recent.sequences.saturating_sub(1), seconds)
+            // The first sequence of a stretch opens its clock; those without a moment are in no rate.
+            && let Some(p_value) = burst(usual.clocked - 1, before, recent.clocked - 1, seconds)
             && p_value < self.rules.level
         {
-            let rate = |of: &Baseline, seconds: f64| (of.sequences - 1) as f64 / seconds;
+            let rate = |of: &Baseline, seconds: f64| (of.clocked - 1) as f64 / seconds;
             found.push(Finding::Burst { rate: rate(recent, seconds), baseline: rate(usual, before), p_value });
         }
         found
@@ -272,6 +274,23 @@ mod tests {
         let mut monitor = fresh.clone();
         run(&mut stream, &mut monitor, 1000, (3, 0.02, 1.0, 0.0));
         only(run(&mut stream, &mut monitor, 400, (3, 0.02, 1.0, 1.0)), |f| matches!(f, Finding::Score { .. }));
+    }
+
+    /// Half of the baseline has no clock: its rate is that of the other half, and the same pace is no burst.
+    #[test]
+    fn what_has_no_clock_is_in_no_rate() {
+        let mut stream = Stream::new();
+        let mut baseline = Baseline::default();
+        for i in 0..4000 {
+            let (actions, rare, score, now) = stream.next(3, 0.02, 1.0, 0.0);
+            let seconds = (i < 2000).then_some(now);
+            baseline.add(&Observation { actions: &actions, rare, score, seconds });
+        }
+        let fresh = Monitor::new(baseline, Rules::default()).unwrap();
+        let burst = |found: Vec<Finding>| found.iter().any(|f| matches!(f, Finding::Burst { .. }));
+        assert!(!burst(run(&mut stream, &mut fresh.clone(), 2000, (3, 0.02, 1.0, 0.0))));
+        // At half the pace of all, but twice that of those with a clock, it would have been missed.
+        assert!(burst(run(&mut stream, &mut fresh.clone(), 400, (3, 0.02, 1.9, 0.0))));
     }
 
     #[test]

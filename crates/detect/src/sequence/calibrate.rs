@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::DetectError;
+
+/// From this p-value on (1/e) the bound of [`Meaning::Tail`] is the prior, whatever the p-value.
+pub(super) const TOLD_APART: f64 = 1.0 / std::f64::consts::E;
+
 /// Most knots of a p-value table in a model.
 const MAX_KNOTS: usize = 4096;
 
@@ -66,6 +71,23 @@ impl Meaning {
         Some((1.0 + at_least.get(at).copied().unwrap_or(0.0)) / (1.0 + total))
     }
 
+    /// Refuses a threshold that every sequence reaches: that of one class is never below its prior.
+    ///
+    /// # Errors
+    /// [`DetectError::Invalid`].
+    pub(super) fn check_threshold(&self, threshold: f64) -> Result<(), DetectError> {
+        match self {
+            Self::Tail { prior, .. } if threshold <= *prior => Err(DetectError::Invalid {
+                what: "threshold",
+                why: format!(
+                    "{threshold}: a model of one class gives every sequence at least its prior, {prior}, and would call all \
+                     of them anomalous; take a larger threshold"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The rule that a map from a file breaks.
     pub(super) fn broken(&self) -> Option<&'static str> {
         let rising = |values: &[f64]| values.is_sorted_by(|a, b| a < b) && values.iter().all(|v| v.abs() <= 1e300);
@@ -93,7 +115,7 @@ impl Meaning {
 
 /// The most that a p-value can make of a prior.
 pub(super) fn at_most(p: f64, prior: f64) -> f64 {
-    let bound = if p < (-1.0f64).exp() { -std::f64::consts::E * p * p.ln() } else { 1.0 };
+    let bound = if p < TOLD_APART { -std::f64::consts::E * p * p.ln() } else { 1.0 };
     1.0 / (1.0 + (1.0 - prior) / prior * bound)
 }
 

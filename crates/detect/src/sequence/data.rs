@@ -7,12 +7,23 @@ pub struct Sequences {
     /// Where each sequence ends in `ids`.
     ends: Vec<usize>,
     labels: Vec<Option<bool>>,
+    /// When each came; empty as long as none has a time.
+    times: Vec<Option<i64>>,
 }
 
 impl Sequences {
     /// Adds a sequence; `label` says whether it is anomalous, `None` that nobody knows.
     pub fn push(&mut self, actions: impl IntoIterator<Item = u32>, label: Option<bool>) {
+        self.push_at(actions, label, None);
+    }
+
+    /// Adds a sequence that came at `t_wall_ns` (Unix nanoseconds); `None`: nobody knows.
+    pub fn push_at(&mut self, actions: impl IntoIterator<Item = u32>, label: Option<bool>, t_wall_ns: Option<i64>) {
         self.ids.extend(actions);
+        if t_wall_ns.is_some() {
+            self.times.resize(self.ends.len(), None);
+            self.times.push(t_wall_ns);
+        }
         self.ends.push(self.ids.len());
         self.labels.push(label);
     }
@@ -49,6 +60,11 @@ impl Sequences {
         self.labels[row]
     }
 
+    /// When a sequence came, in Unix nanoseconds; `None` where nobody knows.
+    pub fn t_wall_ns(&self, row: usize) -> Option<i64> {
+        self.times.get(row).copied().flatten()
+    }
+
     /// Each sequence with its label.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u32], Option<bool>)> {
         (0..self.len()).map(|row| (self.get(row), self.labels[row]))
@@ -60,6 +76,7 @@ impl Sequences {
             ids: self.ids.iter().map(|&own| id(own)).collect(),
             ends: self.ends.clone(),
             labels: self.labels.clone(),
+            times: self.times.clone(),
         }
     }
 }
@@ -77,5 +94,10 @@ mod tests {
         let rows: Vec<_> = sequences.iter().collect();
         assert_eq!(rows, [(&[3, 4][..], Some(false)), (&[][..], None), (&[5][..], Some(true))]);
         assert_eq!((sequences.len(), sequences.actions(), sequences.renamed(|id| id + 1).get(2)), (3, 3, &[6][..]));
+        assert_eq!((sequences.t_wall_ns(0), sequences.t_wall_ns(9)), (None, None));
+        sequences.push_at([3], None, Some(-5));
+        sequences.push([3], None);
+        assert_eq!([2, 3, 4].map(|row| sequences.t_wall_ns(row)), [None, Some(-5), None]);
+        assert_eq!(sequences.renamed(|id| id).t_wall_ns(3), Some(-5));
     }
 }

@@ -274,7 +274,7 @@ fn threshold(
     order.sort_by(|a, b| b.probability.total_cmp(&a.probability));
     let tied = || order.chunk_by(|a, b| a.probability == b.probability);
     match config.threshold {
-        Threshold::At(p) => Ok(p),
+        Threshold::At(p) => meaning.check_threshold(p).map(|()| p),
         Threshold::BestF1 => {
             let all: u64 = held_out.iter().map(|judged| judged.anomalous).sum();
             if all == 0 {
@@ -306,6 +306,15 @@ fn threshold(
             if let Meaning::Tail { prior, .. } = meaning {
                 // The largest p-value that is called, as a probability.
                 let most = (share * (normal as f64 + 1.0)).floor() / (normal as f64 + 1.0);
+                if most >= calibrate::TOLD_APART {
+                    return Err(DetectError::Invalid {
+                        what: "false-alarm rate",
+                        why: format!(
+                            "{share}: a model of one class tells sequences apart below {:.4} alone",
+                            calibrate::TOLD_APART
+                        ),
+                    });
+                }
                 return Ok(calibrate::at_most(most, *prior));
             }
             let (mut alarms, mut found) = (0, None);

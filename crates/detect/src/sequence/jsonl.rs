@@ -1,6 +1,7 @@
 //! Sequences as JSON Lines: `{"features": {"sequence": ["open", "read", 17]}, "label": 0}`, one a line. An action is a
 //! string or a whole number (the number 17 and the string "17" are one action); the label is 0 (normal), 1 (anomalous),
-//! or absent. Other fields are passed over.
+//! or absent. `"t_wall_ns": 1700000000000000000`, where it is there, says when the sequence came (Unix nanoseconds). Other
+//! fields are passed over.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -77,7 +78,7 @@ fn read(mut reader: impl BufRead, path: &str, mut names: Names<'_>) -> Result<Se
         for action in &row.features.sequence {
             ids.push(names.id(&action.0).map_err(parse)?);
         }
-        data.push(ids.iter().copied(), row.label.map(|label| label.0));
+        data.push_at(ids.iter().copied(), row.label.map(|label| label.0), row.t_wall_ns);
     }
 }
 
@@ -100,6 +101,8 @@ struct Row<'a> {
     features: Measured<'a>,
     #[serde(default)]
     label: Option<Label>,
+    #[serde(default)]
+    t_wall_ns: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -190,12 +193,13 @@ mod tests {
             "\n\n",
             r#"{"label":1,"features":{"sequence":[]}}"#,
             "\r\n",
-            r#"{"features":{"sequence":["open"]},"label":null}"#,
+            r#"{"features":{"sequence":["open"]},"label":null,"t_wall_ns":1700000000000000001}"#,
         );
         let (data, vocabulary) = parsed(text).unwrap();
         let rows: Vec<_> = data.iter().collect();
         assert_eq!(rows, [(&[3, 4, 4, 5, 6][..], Some(false)), (&[][..], Some(true)), (&[3][..], None)]);
         assert_eq!(vocabulary.names().collect::<Vec<_>>(), ["open", "17", "-1", "日本A"]);
+        assert_eq!((data.t_wall_ns(1), data.t_wall_ns(2)), (None, Some(1_700_000_000_000_000_001)));
         let known =
             read(text.as_bytes(), "a", Names::Known(&Vocabulary::from_names(["17".to_owned()]).unwrap())).unwrap();
         assert_eq!(known.get(0), [UNKNOWN, 3, 3, UNKNOWN, UNKNOWN]);
@@ -207,6 +211,7 @@ mod tests {
         for (bad, expected) in [
             (r#"{"features":{"sequence":["a"]},"label":2}"#, "0 (normal) or 1 (anomalous)"),
             (r#"{"features":{"sequence":["a",1.5]},"label":0}"#, "a string or a whole number"),
+            (r#"{"features":{"sequence":[]},"t_wall_ns":"noon"}"#, "i64"),
             (r#"{"features":{"sequence":["a",NaN]},"label":0}"#, "column"),
             (r#"{"features":{"sequence":["a"#, "cut off"),
             (r#"{"features":{"sequence":"a"}}"#, "sequence"),

@@ -205,9 +205,10 @@ impl SequenceModel {
     /// Calls sequences anomalous from another probability on.
     ///
     /// # Errors
-    /// [`DetectError::Invalid`] outside (0, 1].
+    /// [`DetectError::Invalid`] outside (0, 1], and for one that every sequence reaches.
     pub fn set_threshold(&mut self, threshold: f64) -> Result<(), DetectError> {
         Config { threshold: super::config::Threshold::At(threshold), ..self.config }.check()?;
+        self.meaning.check_threshold(threshold)?;
         self.threshold = threshold;
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Sequences from a parquet table: one row a sequence, a list column with its actions.
 
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use polars::prelude::*;
@@ -10,11 +9,10 @@ use stakeout_core::text::printable;
 
 use super::data::Sequences;
 use super::jsonl::Names;
-use crate::DetectError;
+use crate::{DetectError, packed};
 
-/// The largest table in bytes and in rows.
-const MAX_BYTES: u64 = 4 << 30;
-const MAX_ROWS: usize = 100_000_000;
+/// The largest table in bytes, packed or unpacked.
+const MAX_BYTES: u64 = 2 << 30;
 
 /// Which columns hold what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,62 +22,69 @@ pub struct Columns {
     /// 0 (normal) or 1 (anomalous), or a boolean; where the table has no such column, or no value in a row, there is no
     /// label.
     pub label: String,
+    /// Whole numbers: when each sequence came, `t_wall_ns` (Unix nanoseconds); `None`: nobody knows.
+    pub time: Option<String>,
     /// Only rows whose column has this value, as text.
     pub only: Vec<(String, String)>,
 }
 
 impl Default for Columns {
-    /// `sequence`, `label`, all rows.
+    /// `sequence`, `label`, no time, all rows.
     fn default() -> Self {
-        Self { sequence: "sequence".to_owned(), label: "label".to_owned(), only: Vec::new() }
+        Self { sequence: "sequence".to_owned(), label: "label".to_owned(), time: None, only: Vec::new() }
     }
 }
 
 /// Reads a parquet file of sequences.
 ///
 /// # Errors
-/// [`DetectError::Io`], and [`DetectError::Parse`] naming the column and the row for what is not such a table.
-pub fn read_parquet(path: &Path, columns: &Columns, mut names: Names<'_>) -> Result<Sequences, DetectError> {
+/// [`DetectError::Io`], [`DetectError::TooLarge`] for what would unpack to more than 2 GiB, and [`DetectError::Parse`] naming
+/// the column and the row for what is not such a table.
+pub fn read_parquet(path: &Path, columns: &Columns, names: Names<'_>) -> Result<Sequences, DetectError> {
+    within(MAX_BYTES, path, columns, names)
+}
+
+fn within(cap: u64, path: &Path, columns: &Columns, mut names: Names<'_>) -> Result<Sequences, DetectError> {
     let shown = path.display().to_string();
-    let bytes = read_regular(path, MAX_BYTES).map_err(|source| DetectError::Io {
-        action: "reading",
-        path: shown.clone(),
-        source,
-    })?;
-    // A third-party reader on bytes that anybody may have written: a panic of its own is an error of the file.
-    let read = catch_unwind(AssertUnwindSafe(|| rows(bytes, columns, &mut names)));
-    let why = match read {
-        Ok(Ok(data)) => return Ok(data),
-        Ok(Err(why)) => why,
-        Err(_) => "the table library gave up on it: the file is damaged, write it again".to_owned(),
-    };
-    Err(DetectError::Parse { path: shown, line: None, why })
+    let bytes =
+        read_regular(path, cap).map_err(|source| DetectError::Io { action: "reading", path: shown.clone(), source })?;
+    let damaged = |why| DetectError::Parse { path: shown.clone(), line: None, why };
+    let (wanted, size) = packed::guarded(|| needed(&bytes, columns)).map_err(damaged)?;
+    let wanted = wanted.map_err(damaged)?;
+    if size > cap {
+        return Err(DetectError::TooLarge { path: shown, size, cap });
+    }
+    packed::guarded(|| Ok(rows(&bytes, wanted, columns, &mut names))).and_then(|read| read).map_err(damaged)
 }
 
 fn text(error: &PolarsError) -> String {
     printable(&error.to_string(), 200)
 }
 
-fn rows(bytes: Vec<u8>, columns: &Columns, names: &mut Names<'_>) -> Result<Sequences, String> {
+/// The columns that are read, and what they unpack to; or what is wrong with them.
+fn needed(bytes: &[u8], columns: &Columns) -> PolarsResult<(Result<Vec<String>, String>, u64)> {
     let mut reader = ParquetReader::new(Cursor::new(bytes));
-    let schema = reader.schema().map_err(|error| text(&error))?;
-    let held: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
+    let held: Vec<String> = reader.schema()?.iter_names().map(ToString::to_string).collect();
     let has = |name: &String| held.contains(name);
-    let labelled = has(&columns.label);
     let mut wanted = vec![columns.sequence.clone()];
-    wanted.extend(labelled.then(|| columns.label.clone()));
+    wanted.extend(has(&columns.label).then(|| columns.label.clone()));
+    wanted.extend(columns.time.clone());
     wanted.extend(columns.only.iter().map(|(name, _)| name.clone()));
     wanted.sort();
     wanted.dedup();
     if let Some(absent) = wanted.iter().find(|name| !has(name)) {
         let held = held.iter().map(|name| printable(name, 40)).collect::<Vec<_>>().join(", ");
-        return Err(format!("it has no column `{}`, it has {}", printable(absent, 64), printable(&held, 300)));
+        let why = format!("it has no column `{}`, it has {}", printable(absent, 64), printable(&held, 300));
+        return Ok((Err(why), 0));
     }
-    let n = reader.num_rows().map_err(|error| text(&error))?;
-    if n > MAX_ROWS {
-        return Err(format!("{n} rows, at most {MAX_ROWS} are read"));
-    }
-    let frame = reader.with_columns(Some(wanted)).finish().map_err(|error| text(&error))?;
+    let size = packed::unpacked(&mut reader, &wanted)?;
+    Ok((Ok(wanted), size))
+}
+
+fn rows(bytes: &[u8], wanted: Vec<String>, columns: &Columns, names: &mut Names<'_>) -> Result<Sequences, String> {
+    let labelled = wanted.contains(&columns.label);
+    let reader = ParquetReader::new(Cursor::new(bytes)).with_columns(Some(wanted));
+    let frame = reader.finish().map_err(|error| text(&error))?;
     let column = |name: &str| frame.column(name).map_err(|error| text(&error));
 
     let mut kept = vec![true; frame.height()];
@@ -91,29 +96,43 @@ fn rows(bytes: Vec<u8>, columns: &Columns, names: &mut Names<'_>) -> Result<Sequ
         }
     }
     let labels = if labelled { labels(column(&columns.label)?)? } else { vec![None; frame.height()] };
+    let times = match &columns.time {
+        Some(name) => times(column(name)?)?,
+        None => vec![None; frame.height()],
+    };
     let actions = Actions::new(column(&columns.sequence)?, &columns.sequence)?;
     let (mut data, mut ids) = (Sequences::default(), Vec::new());
     for row in (0..frame.height()).filter(|&row| kept[row]) {
         ids.clear();
         actions.row(row, |name| names.id(name), &mut ids).map_err(|why| format!("row {}: {why}", row + 1))?;
-        data.push(ids.iter().copied(), labels[row]);
+        data.push_at(ids.iter().copied(), labels[row], times[row]);
     }
     Ok(data)
 }
 
 fn labels(column: &Column) -> Result<Vec<Option<bool>>, String> {
-    let numbers = column.cast(&DataType::Int64).map_err(|error| text(&error))?;
-    let numbers = numbers.i64().map_err(|error| text(&error))?;
+    // As numbers with a fraction: a label of 0.9 is none, and not a 0.
+    let numbers = column.cast(&DataType::Float64).map_err(|error| text(&error))?;
+    let numbers = numbers.f64().map_err(|error| text(&error))?;
     if numbers.null_count() > column.null_count() {
         return Err(format!("column `{}`: a label is 0 (normal) or 1 (anomalous)", printable(column.name(), 64)));
     }
-    let label = |(row, label): (usize, Option<i64>)| match label {
+    let label = |(row, label): (usize, Option<f64>)| match label {
         None => Ok(None),
-        Some(0) => Ok(Some(false)),
-        Some(1) => Ok(Some(true)),
+        Some(0.0) => Ok(Some(false)),
+        Some(1.0) => Ok(Some(true)),
         Some(other) => Err(format!("row {}: label {other}: it is 0 (normal) or 1 (anomalous)", row + 1)),
     };
     numbers.iter().enumerate().map(label).collect()
+}
+
+fn times(column: &Column) -> Result<Vec<Option<i64>>, String> {
+    if !column.dtype().is_integer() {
+        let (name, kind) = (printable(column.name(), 64), printable(&column.dtype().to_string(), 64));
+        return Err(format!("column `{name}` is {kind}: a time is a whole number of Unix nanoseconds"));
+    }
+    let numbers = column.cast(&DataType::Int64).map_err(|error| text(&error))?;
+    Ok(numbers.i64().map_err(|error| text(&error))?.iter().collect())
 }
 
 /// A list column of names or of numbers.
@@ -211,6 +230,11 @@ mod tests {
             refused(&mut label(Column::new("label".into(), [7i64])), &Columns::default()).contains("row 1: label 7")
         );
         assert!(refused(&mut label(Column::new("label".into(), ["x"])), &Columns::default()).contains("label"));
+        let share = refused(&mut label(Column::new("label".into(), [0.9f64])), &Columns::default());
+        assert!(share.contains("row 1: label 0.9"), "{share}");
+        let time = Columns { time: Some("label".to_owned()), ..Columns::default() };
+        assert!(refused(&mut label(Column::new("label".into(), [1.0f64])), &time).contains("Unix nanoseconds"));
+        assert!(refused(&mut frame, &time).contains("no column `label`"));
         let mut plain = DataFrame::new(1, vec![Column::new("sequence".into(), [1.5f64])]).unwrap();
         assert!(refused(&mut plain, &Columns::default()).contains("not a list"));
         let mut floats = DataFrame::new(1, vec![lists(&[Series::new("".into(), [f64::NAN])])]).unwrap();
@@ -221,6 +245,29 @@ mod tests {
         let mut long = DataFrame::new(1, vec![lists(&[Series::new("".into(), [long.as_str()])])]).unwrap();
         let error = refused(&mut long, &Columns::default());
         assert!(error.contains("row 1: an action of 10000000 bytes") && error.len() < 500, "{error}");
+    }
+
+    #[test]
+    fn a_short_file_that_unpacks_to_much_is_refused_before_it_is() {
+        // A list of a million equal numbers: a few kilobytes, 8 MB once it is read.
+        let numbers = Series::new("".into(), vec![7i64; 1 << 20]);
+        let (_folder, path) = written(&mut DataFrame::new(1, vec![lists(&[numbers])]).unwrap());
+        let cap = 4 << 20;
+        assert!(std::fs::metadata(&path).unwrap().len() < cap / 4);
+        let mut vocabulary = Vocabulary::default();
+        let error = within(cap, &path, &Columns::default(), Names::Grow(&mut vocabulary)).unwrap_err();
+        assert!(matches!(error, DetectError::TooLarge { size, .. } if size >= 8 << 20), "{error}");
+        assert_eq!(read_parquet(&path, &Columns::default(), Names::Grow(&mut vocabulary)).unwrap().actions(), 1 << 20);
+    }
+
+    #[test]
+    fn sequences_have_times_where_a_column_says_so() {
+        let column = lists(&[Series::new("".into(), [1i64]), Series::new("".into(), [2i64])]);
+        let time = Column::new("t".into(), [Some(1_700_000_000_000_000_000i64), None]);
+        let (_folder, path) = written(&mut DataFrame::new(2, vec![column, time]).unwrap());
+        let columns = Columns { time: Some("t".to_owned()), ..Columns::default() };
+        let data = read_parquet(&path, &columns, Names::Grow(&mut Vocabulary::default())).unwrap();
+        assert_eq!((data.t_wall_ns(0), data.t_wall_ns(1)), (Some(1_700_000_000_000_000_000), None));
     }
 
     #[test]

@@ -24,6 +24,7 @@ fn columns(name: &str, value: &str) -> Columns {
         sequence: "keys".to_owned(),
         label: "anomalous".to_owned(),
         only: vec![(name.to_owned(), value.to_owned())],
+        ..Columns::default()
     }
 }
 

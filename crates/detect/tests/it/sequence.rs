@@ -156,6 +156,29 @@ fn the_threshold_follows_what_was_asked() {
     }
 }
 
+/// From a p-value of 1/e on the bound is the prior, whatever the p-value: a threshold at or below it calls every sequence.
+#[test]
+fn known_fault_a_threshold_at_the_prior_calls_everything() {
+    let (data, vocabulary) = simulate(800, 3).unwrap();
+    let refused = |config: Config| fit(&data, vocabulary.clone(), &config).unwrap_err().to_string();
+    for (threshold, prior) in [(0.05, 0.05), (0.01, 0.05), (0.3, 0.3)] {
+        let why = refused(Config { threshold: Threshold::At(threshold), prior, ..one_class() });
+        assert!(why.contains("at least its prior") && why.contains("larger threshold"), "{why}");
+    }
+    let why = refused(Config { threshold: Threshold::FalseAlarms(0.4), ..one_class() });
+    assert!(why.contains("0.3679"), "{why}");
+    let mut model = fitted(800, &Config { threshold: Threshold::FalseAlarms(0.36), ..one_class() }).model;
+    let mut judged = Vec::new();
+    model.predict_all(&data, &mut Scratch::default(), &mut judged);
+    assert!(judged.iter().filter(|said| said.label).count() < judged.len() / 2);
+    let before = model.clone();
+    assert!(model.set_threshold(0.05).unwrap_err().to_string().contains("at least its prior"));
+    assert_eq!(model, before);
+    model.set_threshold(0.06).unwrap();
+    // Two classes have no prior that all start from.
+    fitted(800, &Config::default()).model.set_threshold(0.01).unwrap();
+}
+
 #[test]
 fn too_little_to_learn_from_is_said() {
     let (data, vocabulary) = simulate(6, 1).unwrap();
