@@ -6,6 +6,7 @@ mod calibrate;
 mod calibration;
 mod commands;
 mod export;
+mod fusion;
 mod gate;
 mod grid;
 mod harness;

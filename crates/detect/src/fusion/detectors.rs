@@ -2,7 +2,7 @@
 
 use stakeout_core::{BaseModel, Calibration};
 
-use super::{Detector, Observation, Said, Scratch};
+use super::{Detector, Observation, Said, Scratch, named};
 use crate::DetectError;
 use crate::baseline::Baselines;
 use crate::reliability::check_name;
@@ -50,7 +50,7 @@ impl Detector for ModelDetector {
     }
 
     fn look(&self, observation: &Observation<'_>, scratch: &mut Scratch) -> Result<Said, DetectError> {
-        let Some(window) = observation.window else { return Ok(nothing("there is no window")) };
+        let Some(window) = named(observation.windows, &self.id) else { return Ok(nothing("there is no window")) };
         if window.rows() != 1 {
             return Ok(nothing(&format!("there are {} windows, one is looked at", window.rows())));
         }
@@ -93,7 +93,8 @@ impl Detector for BaselineDetector {
 
     fn look(&self, observation: &Observation<'_>, scratch: &mut Scratch) -> Result<Said, DetectError> {
         let Some(host) = observation.host else { return Ok(nothing("the host is not known")) };
-        let score = self.baselines.score(host, observation.vector, &mut scratch.baseline);
+        let vector = named(observation.vectors, &self.id);
+        let score = self.baselines.score(host, vector, &mut scratch.baseline);
         Ok(match (score.skipped, self.baselines.get(host)) {
             (None, Some(baseline)) => Said::PValue(baseline.p_value(&score)),
             (Some(why), _) => nothing(&why.to_string()),

@@ -37,16 +37,23 @@ use crate::reliability::Reliability;
 use crate::{DetectError, baseline, sequence};
 
 /// What there is to look at: of one host, at one time. What is absent was not observed.
+///
+/// Models and baselines have inputs and scales of their own, so that each looks at what stands under its name.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Observation<'a> {
     /// The host, where it is known.
     pub host: Option<&'a str>,
-    /// One window, scaled as the model was trained.
-    pub window: Option<&'a Batch>,
-    /// A vector of features or an embedding, as the baseline was trained.
-    pub vector: Option<&'a [f32]>,
+    /// One window a model, by the model's name, scaled as it was trained.
+    pub windows: &'a [(&'a str, &'a Batch)],
+    /// A vector a baseline, by the baseline's name: features or an embedding, as it was trained.
+    pub vectors: &'a [(&'a str, &'a [f32])],
     /// The names of the actions of a session, in order.
     pub actions: Option<&'a [&'a str]>,
+}
+
+/// What stands under a name.
+fn named<'a, T: ?Sized>(all: &[(&str, &'a T)], name: &str) -> Option<&'a T> {
+    all.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
 }
 
 /// What a detector says of an observation.
