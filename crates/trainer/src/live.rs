@@ -1,8 +1,9 @@
 //! A stored model on a stream of rows: one prediction a window, as soon as the window is complete.
 //!
 //! The probabilities are those that [`StoredModel::predict`](crate::score::StoredModel::predict) gives for the same rows
-//! in a store. Nothing is allocated for a window once the first few have warmed the buffers, and nothing of the store's
-//! side (tables, threads) takes part: a detector starts in milliseconds.
+//! in a store. Nothing of the store's side (tables, threads) takes part: a detector starts in milliseconds. Nothing is allocated
+//! for a window once the first few have warmed the buffers, but for what models other than nets and `gbt`, and calibration
+//! maps, need.
 
 mod rows;
 

@@ -1,6 +1,6 @@
-//! Fused layers as operations of the burn library, on its default device.
+//! Nets as operations of the burn library, on its default device.
 //!
-//! Each is an extension of the library's backends: a trait with the operation and its gradient, implemented for the default
+//! The operation is an extension of the library's backends: a trait with the operation and its gradient, implemented for the default
 //! device by `stakeout_kernels`, and for its differentiating twin as one node of the graph. A graph of few nodes matters as
 //! much as the kernels: building and walking it takes a lock that all threads of the process share.
 //!

@@ -219,3 +219,19 @@ fn settings_out_of_range_are_named() {
         }
     }
 }
+
+/// Large enough for every branch: several blocks of columns, siblings cut in parallel, more trees a round than are made at once.
+#[test]
+fn many_rows_inputs_and_classes_give_the_same_bytes_on_any_number_of_threads() {
+    let train = small_windows(3, 5000, 10, 20, 4);
+    for max_bins in [40, 100, 255] {
+        let config = json!({ "rounds": 3, "max_bins": max_bins, "early_stopping_rounds": 0 });
+        let bytes = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| fit(&config, &train, None).0.weights().unwrap())
+        };
+        let expected = bytes(1);
+        assert!(expected.len() > 10_000);
+        assert!(expected == bytes(3), "{max_bins} bins");
+    }
+}
