@@ -127,6 +127,8 @@ fn words_that_make_no_sense_are_usage_errors() {
         &["--tp", ""],
         &["--tp", "a", "--host", " "],
         &["--tp", "a", "--why", ""],
+        &["--tp", "\u{200b}\u{202e}\u{feff}"],
+        &["--tp", "a", "--store", ""],
         &["--show", "--half-life", "-1"],
         &["--show", "--weighting", "lower-bound", "--level", "0.7"],
     ] {
@@ -243,6 +245,49 @@ fn a_full_disk_loses_nothing() {
     }
     assert!(calibrate(home, &ids).status.success());
     assert_eq!(shown(home, &[])["detectors"]["a-detector-with-a-name-0000"]["alpha"], 3);
+}
+
+/// The journal is damaged and the store is gone; the disk fills up at every point of setting the journal aside.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_while_a_damaged_journal_is_set_aside_loses_no_counter() {
+    let ids: Vec<String> = (0..40).map(|i| format!("a-detector-with-a-name-{i:04}")).collect();
+    let ids: Vec<&str> = std::iter::once("--tp").chain(ids.iter().map(String::as_str)).collect();
+    let mut failed = 0;
+    for blocks in 0..24 {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        assert!(calibrate(home, &ids).status.success());
+        assert!(calibrate(home, &["--fp", "other"]).status.success());
+        let state = fs::read_dir(home.join("state/stakeout")).unwrap().map(|entry| entry.unwrap().path());
+        let journal = state.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl")).unwrap();
+        let text = fs::read_to_string(&journal).unwrap();
+        fs::write(&journal, text + "no record\n").unwrap();
+        fs::remove_file(home.join("cache/stakeout/calibration.json")).unwrap();
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" calibrate --tp late --force");
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .arg(of(home, &[]).get_program())
+            .env("XDG_CACHE_HOME", home.join("cache"))
+            .env("XDG_STATE_HOME", home.join("state"))
+            .output()
+            .unwrap();
+        let done = output.status.success();
+        failed += u32::from(!done);
+        if !done {
+            refused(&output, 3, "writing");
+        }
+        assert!(calibrate(home, &["--tp", "next", "--force"]).status.success());
+        let show = shown(home, &[]);
+        let alpha = |id: &str| show["detectors"][id]["alpha"].as_u64();
+        let late = done.then_some(2);
+        assert_eq!(
+            (alpha("a-detector-with-a-name-0000"), alpha("a-detector-with-a-name-0039"), alpha("late"), alpha("next")),
+            (Some(2), Some(2), late, Some(2)),
+            "{blocks} blocks"
+        );
+    }
+    assert!((4..24).contains(&failed), "{failed} of 24 failed: the limit did not hold, or nothing was done");
 }
 
 /// A real small file system, where the right to mount one is there.

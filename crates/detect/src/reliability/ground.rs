@@ -58,10 +58,12 @@ pub(super) fn ground(paths: &Paths, on_doubt: OnDoubt) -> Result<Ground, DetectE
             Ok(journaled) => Some(journaled),
             Err(error) if is_damage(&error) && on_doubt == OnDoubt::Force => {
                 let (salvaged, lost) = fold::salvage(&paths.journal)?;
-                notes.push(set_aside(&paths.journal, &error)?);
                 if stored.is_none() {
+                    // Written before the only file that tells it is renamed: whoever is stopped from here on loses nothing.
+                    file::write(&paths.store, &file::to_bytes(&salvaged, None, &paths.store)?)?;
                     notes.push(format!("counted again from the records that can be read; {lost} lines cannot"));
                 }
+                notes.push(set_aside(&paths.journal, &error)?);
                 let store = stored.map_or(salvaged, |(store, _)| store);
                 return Ok(Ground { adopt: !is_empty(&store), store, end: 0, next: 1, notes });
             }

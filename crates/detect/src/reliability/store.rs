@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use stakeout_core::text::printable;
 
 use super::counters::{self, Counters};
 use super::prior::FleetPrior;
@@ -167,7 +168,7 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), DetectError> {
     Err(DetectError::Invalid { what, why })
 }
 
-/// Whether nothing of a name can be seen.
+/// Whether nothing of a name can be seen: what is printed of it, if anything, is white.
 pub(super) fn is_blank(name: &str) -> bool {
-    name.chars().all(|c| c.is_whitespace() || c.is_control())
+    name.chars().all(|c| c.is_whitespace() || (c != '?' && printable(c.encode_utf8(&mut [0; 4]), 1) == "?"))
 }

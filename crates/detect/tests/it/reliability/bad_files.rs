@@ -142,7 +142,7 @@ fn names_that_are_blank_or_huge_are_refused_and_odd_ones_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let paths = Paths::beside(&folder.path().join("c.json"));
     let huge = "x".repeat(10 << 20);
-    for name in ["", " ", "\u{7}\n", &huge] {
+    for name in ["", " ", "\u{7}\n", "\u{200b}\u{202e} \u{feff}", &huge] {
         for change in [said(&[name], &[]), on(Some(name), &["a"], &[])] {
             let error = tell(&paths, change).unwrap_err();
             assert!(matches!(error, DetectError::Invalid { .. }) && error.to_string().len() < 200, "{error}");
