@@ -298,6 +298,15 @@ impl Policy {
                 "an upper bound is held against `point` or `upper`, a lower one against `point` or `lower`";
             if by == not { Err((key, WHY.to_owned())) } else { Ok(()) }
         };
+        let some = |key, windows: usize, episodes: usize| {
+            if windows > 0 && episodes > 0 {
+                return Ok(());
+            }
+            Err((
+                key,
+                "min_windows and min_episodes must be 1 or more: what nothing is needed for is always there".to_owned(),
+            ))
+        };
         for (key, bound) in [
             ("calibration_error", Some(self.calibration_error)),
             ("debiased_calibration_error", self.debiased_calibration_error),
@@ -321,6 +330,10 @@ impl Policy {
         if let Some(cell) = self.worst_cell {
             share("worst_cell", cell.margin)?;
             end("worst_cell", cell.by, By::Upper)?;
+            some("worst_cell", cell.min_windows, cell.min_episodes)?;
+        }
+        for cell in &self.coverage {
+            some("coverage", cell.min_windows, cell.min_episodes)?;
         }
         if let Some(LatencyBound { p99_ms }) = self.latency
             && !(p99_ms > 0.0 && p99_ms.is_finite())
@@ -379,6 +392,14 @@ mod tests {
             ("\nacuracy = 1", "x:2: unknown field `acuracy`"),
             ("acuracy = 1", "did you mean `accuracy`"),
             ("[caps]\nsimulated = \"maybe\"", "maybe"),
+            ("[[coverage]]\nmin_windows = 0\nmin_episodes = 0", "coverage"),
+            ("[[coverage]]\nmin_episodes = 0", "always there"),
+            ("[worst_cell]\nmargin = 0.1\nmin_windows = 0", "worst_cell"),
+            ("[worst_cell]\nmargin = nan", "worst_cell"),
+            ("[gain_over_incumbent]\nabove = nan", "gain_over_incumbent"),
+            ("[recall]\nabove = inf", "recall"),
+            ("[latency]\np99_ms = inf", "latency"),
+            ("[accuracy]\nmni = 0.9", "x:2: unknown field `mni`"),
         ] {
             let error = Policy::parse(text, "x").unwrap_err().to_string();
             assert!(error.contains(needle), "{text}: {error}");
