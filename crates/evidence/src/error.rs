@@ -26,6 +26,25 @@ pub enum EvidenceError {
         /// What is wrong and what to do.
         why: String,
     },
+    /// A word of the caller's is out of range.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// Which one.
+        what: &'static str,
+        /// The rule.
+        why: String,
+    },
+    /// A model was deployed, and its line of the log could not be written.
+    #[error(
+        "{id} is the current model now, but the log could not say so: the next change of the registry writes it down"
+    )]
+    Unlogged {
+        /// The beginning of its address.
+        id: String,
+        /// Why the log could not be written.
+        #[source]
+        source: Box<EvidenceError>,
+    },
     /// Somebody else changed the current model while this one was judged against it.
     #[error("the current model changed while this one was judged against it: gate it again")]
     Overtaken,

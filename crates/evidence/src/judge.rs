@@ -29,8 +29,6 @@ pub struct Asked<'a> {
     pub fit_again: bool,
     /// The folder of the model that is deployed now, with its address.
     pub incumbent: Option<(String, &'a Path)>,
-    /// The run's own folder, whose neighbours say what was chosen from.
-    pub beside: Option<&'a Path>,
     /// All models.
     pub models: &'a ModelRegistry,
     /// All recipes.
@@ -56,7 +54,7 @@ pub fn judge(files: &Snapshot, asked: &Asked<'_>) -> Result<Bundle, EvidenceErro
     };
     let policy = asked.policy;
     let mut checks = integrity::checks(&evidence, asked.recipes)?;
-    checks.extend(asked.beside.map(|run| selection::check(run, &evidence.run)));
+    checks.push(selection::check(&evidence.run));
     let store = prove(path, &evidence, asked, &mut checks)?;
 
     // A figure is computed as soon as there is something to compute it from: a refusal shows what is behind it. Rows that
@@ -109,7 +107,8 @@ fn prove(
     let fit_again = asked.fit_again || asked.policy.fit_again;
     let untested = checks.iter().any(|check| check.name == "tested" && check.outcome == Outcome::Refused);
     let Some(store) = asked.store.filter(|_| !untested) else {
-        checks.push(Check::not_judged("scored again", "predictions taken on trust: no --store was given"));
+        let why = if untested { "no side was tested" } else { "predictions taken on trust: no --store was given" };
+        checks.push(Check::not_judged("scored again", why));
         return Ok(None);
     };
     // A corpus that memory does not hold is cut into a folder of this judgement's own: windows that lie about are nobody's.
@@ -155,8 +154,11 @@ fn limits(
 ) -> Result<Vec<Limit>, EvidenceError> {
     let mut limits = Vec::new();
     if !proven {
-        let remedy = "give the run's own store: gate RUN --store STORE";
-        limits.extend(limit(policy.caps.on_trust, "predictions taken on trust", remedy));
+        let (why, remedy) = match asked.store {
+            None => ("predictions taken on trust", "give the run's own store: gate RUN --store STORE"),
+            Some(_) => ("nothing was scored again", "see what was refused"),
+        };
+        limits.extend(limit(policy.caps.on_trust, why, remedy));
     }
     if simulated {
         let why = "the data is simulated: it says nothing about real malware";

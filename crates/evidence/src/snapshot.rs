@@ -44,7 +44,18 @@ impl Snapshot {
     /// [`EvidenceError::Train`] for a folder that is no finished run of one cell; [`EvidenceError::Core`] when a file
     /// cannot be read or written.
     pub fn take(run: &Path, into: &Path) -> Result<Self, EvidenceError> {
-        // These say what is wrong with a folder that is a grid, holds many folds, or was not finished.
+        Self::look(run)?;
+        fs::create_dir_all(into).map_err(|e| EvidenceError::io("making", into, e))?;
+        let files = FILES.iter().map(|name| copy(&run.join(name), &into.join(name), name)).collect::<Result<_, _>>()?;
+        Ok(Self { path: into.to_owned(), files })
+    }
+
+    /// Says what is wrong with a folder that is a grid, holds many folds, was not finished or is no run, before anything is
+    /// made for it.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Train`].
+    pub fn look(run: &Path) -> Result<(), EvidenceError> {
         rundir::read_experiment(run)?;
         rundir::checkpoint(run)?;
         for name in [METRICS, PREDICTIONS] {
@@ -53,9 +64,7 @@ impl Snapshot {
                 return Err(TrainError::Run { path: run.display().to_string(), why }.into());
             }
         }
-        fs::create_dir_all(into).map_err(|e| EvidenceError::io("making", into, e))?;
-        let files = FILES.iter().map(|name| copy(&run.join(name), &into.join(name), name)).collect::<Result<_, _>>()?;
-        Ok(Self { path: into.to_owned(), files })
+        Ok(())
     }
 
     /// Where the copy lies.

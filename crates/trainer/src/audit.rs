@@ -210,6 +210,9 @@ impl Audit<'_> {
 /// What the test side shares with the others although the fold promises that it does not: a recipe from outside may
 /// promise what it does not keep.
 fn broken_promises(index: &SampleIndex, fold: &Fold) -> Vec<String> {
+    if fold.test_by() == Separates::Time {
+        return ends_late(index, fold);
+    }
     let key = |row: usize| {
         let episode = index.episode_of(row);
         match fold.test_by() {
@@ -228,6 +231,21 @@ fn broken_promises(index: &SampleIndex, fold: &Fold) -> Vec<String> {
             let (what, _) = test.intersection(&other).next()?;
             let n = test.intersection(&other).count();
             Some(format!("{n} test {what} stand on the {side} side too, which the recipe promises to hold apart"))
+        })
+        .collect()
+}
+
+/// Sides that do not end before the test side begins.
+fn ends_late(index: &SampleIndex, fold: &Fold) -> Vec<String> {
+    let Some(begins) = fold.test().iter().map(|&row| index.windows[row].t0_ns).min() else { return Vec::new() };
+    let late = |row: usize| i128::from(index.windows[row].t0_ns) + i128::from(index.window_ns) > i128::from(begins);
+    [Side::Train, Side::Validation]
+        .into_iter()
+        .filter_map(|side| {
+            let n = fold.side(side).iter().filter(|&&row| late(row)).count();
+            (n > 0).then(|| {
+                format!("{n} windows of the {side} side end after the test side begins, in spite of the recipe")
+            })
         })
         .collect()
 }

@@ -34,14 +34,17 @@ pub(crate) fn run(args: &Gate, context: &Context) -> anyhow::Result<Exit> {
         let folder = tempfile::tempdir().context("making a temporary folder")?;
         let files = Snapshot::take(run, &folder.path().join("entry"))?;
         let registry = Registry::open(&args.judged.at.registry).ok();
-        let bundle = judged(&files, Some(run), &policy, &args.judged, registry.as_ref(), context)?;
+        let bundle = judged(&files, &policy, &args.judged, registry.as_ref(), context)?;
         return report(&bundle, &Filed::Nowhere, false, &args.judged, context);
     }
+    // What is wrong with the words is said before a folder is made, and before minutes of work.
+    signature(&args.judged.why).check()?;
+    Snapshot::look(run)?;
     let registry = Registry::create(&args.judged.at.registry)?;
     let stage = registry.stage()?;
     let seen = policy.needs_incumbent().then(|| registry.pointer()).transpose()?.map(|pointer| pointer.revision);
     let files = Snapshot::take(run, &stage.entry())?;
-    let bundle = judged(&files, Some(run), &policy, &args.judged, Some(&registry), context)?;
+    let bundle = judged(&files, &policy, &args.judged, Some(&registry), context)?;
     let (by, place) = (signature(&args.judged.why), run.display().to_string());
     let filed = match (bundle.verdict, args.promote) {
         (Verdict::Refused, _) => {
@@ -62,10 +65,9 @@ pub(crate) fn policy_of(args: &Judged) -> anyhow::Result<Policy> {
     Ok(args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default())
 }
 
-/// Judges a copy of a run's files. `run` is the folder that they were copied from, where it is a run's own.
+/// Judges a copy of a run's files.
 pub(crate) fn judged(
     files: &Snapshot,
-    run: Option<&Path>,
     policy: &Policy,
     args: &Judged,
     registry: Option<&Registry>,
@@ -86,7 +88,6 @@ pub(crate) fn judged(
             store: store.as_deref(),
             fit_again: args.fit_again,
             incumbent: incumbent.as_ref().map(|(id, path)| (id.clone(), path.as_path())),
-            beside: run,
             models: &context.models,
             recipes: &context.recipes,
             device: args.device.parse()?,

@@ -1,7 +1,7 @@
 //! `stakeout models list | show | promote | rollback | log`.
 
 use stakeout_evidence::registry::{Entry, read_log};
-use stakeout_evidence::{EvidenceError, Registry, Snapshot, Verdict, render};
+use stakeout_evidence::{EvidenceError, Registry, Verdict, render};
 use stakeout_splits::instant;
 
 use super::gate::{self, Filed};
@@ -111,14 +111,11 @@ pub(crate) fn show(args: &ModelsShow, context: &Context) -> anyhow::Result<Exit>
 pub(crate) fn promote(args: &ModelsPromote, context: &Context) -> anyhow::Result<Exit> {
     let policy = gate::policy_of(&args.judged)?;
     let registry = Registry::open(&args.judged.at.registry)?;
-    let entry = registry.find(&args.id)?;
+    gate::signature(&args.judged.why).check()?;
     let stage = registry.stage()?;
     let seen = policy.needs_incumbent().then(|| registry.pointer()).transpose()?.map(|pointer| pointer.revision);
-    let files = Snapshot::take(&entry.path, &stage.entry())?;
-    if files.id() != entry.id {
-        entry.verify()?;
-    }
-    let bundle = gate::judged(&files, None, &policy, &args.judged, Some(&registry), context)?;
+    let (entry, files) = registry.copy(&args.id, &stage)?;
+    let bundle = gate::judged(&files, &policy, &args.judged, Some(&registry), context)?;
     let (by, place) = (gate::signature(&args.judged.why), entry.path.display().to_string());
     let filed = if bundle.verdict == Verdict::Deployable {
         if registry.promote(&stage, &bundle, seen, &place, &by)? { Filed::Promoted } else { Filed::Already }
@@ -173,6 +170,9 @@ pub(crate) fn log(at: &RegistryAt, context: &Context) -> anyhow::Result<Exit> {
         })
         .collect();
     output::line(&output::table(&["", "when", "who", "action", "model", "verdict", "why"], &rows))?;
+    if let Some(last) = records.last() {
+        output::line(&format!("\nlast line: {} (kept elsewhere, it tells a log that was written anew)", last.digest))?;
+    }
     Ok(Exit::Ok)
 }
 

@@ -3,6 +3,7 @@
 mod forged;
 mod hostile;
 mod lifecycle;
+mod shared;
 mod together;
 
 use std::path::{Path, PathBuf};

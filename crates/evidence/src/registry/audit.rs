@@ -151,6 +151,10 @@ pub(super) fn append(path: &Path, record: Record) -> Result<(), EvidenceError> {
     record.digest = record.own_digest();
     let mut line = serde_json::to_vec(&record).map_err(|e| EvidenceError::registry(path, e.to_string()))?;
     line.push(b'\n');
+    if lines.finished as u64 + line.len() as u64 > MAX_BYTES {
+        let why = format!("it is full: {MAX_BYTES} bytes are read; move it elsewhere, and a new one begins");
+        return Err(EvidenceError::registry(path, why));
+    }
     let io = |source| EvidenceError::io("writing", path, source);
     let mut file = files::open_lock(path).map_err(io)?;
     let end = lines.finished as u64;

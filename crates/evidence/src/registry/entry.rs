@@ -89,10 +89,16 @@ pub(super) fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The addresses in a folder of entries, sorted; what else lies there is nobody's entry.
+/// The addresses in a folder of entries, sorted; what else lies there is nobody's entry. A folder that is not there has
+/// none: not every copy of a registry keeps empty ones.
 pub(super) fn ids(folder: &Path) -> Result<Vec<String>, EvidenceError> {
     let mut ids = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|e| EvidenceError::io("reading", folder, e))? {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(ids),
+        Err(error) => return Err(EvidenceError::io("reading", folder, error)),
+    };
+    for entry in entries {
         let entry = entry.map_err(|e| EvidenceError::io("reading", folder, e))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if is_id(&name) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -17,13 +17,14 @@
 
 mod audit;
 mod entry;
+mod lookup;
 mod pointer;
+mod signature;
 mod stage;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use stakeout_core::files;
 
 use crate::EvidenceError;
@@ -33,6 +34,7 @@ use crate::snapshot::{address, digests};
 pub use audit::{Action, Record, read_log};
 pub use entry::{Entry, State};
 pub use pointer::{Pointer, Step};
+pub use signature::{LONGEST_TEXT, Signature};
 pub use stage::Stage;
 
 const CURRENT: &str = "current";
@@ -42,17 +44,6 @@ const AUDIT: &str = "audit.jsonl";
 const LOCK: &str = ".lock";
 /// The last judgement of an entry.
 pub const BUNDLE: &str = "gate.json";
-
-/// Who changes a registry, when and why. The library asks no clock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signature {
-    /// Name of the user.
-    pub who: String,
-    /// Unix seconds.
-    pub at: i64,
-    /// In their words.
-    pub why: String,
-}
 
 /// A registry of models in a folder.
 #[derive(Debug, Clone)]
@@ -70,9 +61,12 @@ impl Registry {
     /// Opens a registry, or makes an empty one where there is nothing.
     ///
     /// # Errors
-    /// [`EvidenceError::Registry`] for a folder that holds something else; [`EvidenceError::Core`] when it cannot be
-    /// made.
+    /// [`EvidenceError::Registry`] for a file, or a folder that holds something else; [`EvidenceError::Core`] when it
+    /// cannot be made.
     pub fn create(path: &Path) -> Result<Self, EvidenceError> {
+        if path.exists() && !path.is_dir() {
+            return Err(EvidenceError::registry(path, "it is a file, not a folder: choose another place"));
+        }
         let known = |name: &std::ffi::OsStr| {
             [CURRENT, CANDIDATES, AUDIT, LOCK].iter().any(|own| name == *own)
                 || name.to_string_lossy().starts_with(files::TEMPORARY_PREFIX)
@@ -126,54 +120,6 @@ impl Registry {
         Ok(self.pointer()?.current().map(|id| (id.to_owned(), self.path.join(CURRENT).join(id))))
     }
 
-    /// Every entry: the current one, earlier ones, candidates; by state, then by address.
-    ///
-    /// # Errors
-    /// As [`Registry::pointer`]; an entry that cannot be read is listed as damaged.
-    pub fn entries(&self) -> Result<Vec<Entry>, EvidenceError> {
-        let pointer = self.pointer()?;
-        let mut entries = Vec::new();
-        for (folder, state) in [(CURRENT, State::Earlier), (CANDIDATES, State::Candidate)] {
-            for id in entry::ids(&self.path.join(folder))? {
-                let state = if state == State::Earlier && pointer.current() == Some(id.as_str()) {
-                    State::Current
-                } else {
-                    state
-                };
-                entries.push(Entry::read(&self.path.join(folder).join(&id), id, state));
-            }
-        }
-        entries.sort_by(|a, b| (a.state, &a.id).cmp(&(b.state, &b.id)));
-        Ok(entries)
-    }
-
-    /// The one entry whose address begins so.
-    ///
-    /// # Errors
-    /// [`EvidenceError::Registry`] for none or several.
-    pub fn find(&self, prefix: &str) -> Result<Entry, EvidenceError> {
-        const SHORTEST: usize = 4;
-        let shown = stakeout_core::text::printable(prefix, 64);
-        if prefix.len() < SHORTEST {
-            return Err(EvidenceError::registry(
-                &self.path,
-                format!("`{shown}`: give {SHORTEST} characters of an address or more"),
-            ));
-        }
-        let mut found: Vec<Entry> = self.entries()?.into_iter().filter(|entry| entry.id.starts_with(prefix)).collect();
-        match (found.pop(), found.len()) {
-            (Some(entry), 0) => Ok(entry),
-            (Some(_), more) => Err(EvidenceError::registry(
-                &self.path,
-                format!("`{shown}` begins {} addresses: give more of it", more + 1),
-            )),
-            (None, _) => Err(EvidenceError::registry(
-                &self.path,
-                format!("no model `{shown}`: `stakeout models list` shows them"),
-            )),
-        }
-    }
-
     /// A private folder inside the registry in which a run is copied and judged; it is gone when the value is dropped.
     ///
     /// # Errors
@@ -191,6 +137,7 @@ impl Registry {
     /// # Errors
     /// When the log cannot be written.
     pub fn note(&self, bundle: &Bundle, run: &str, by: &Signature) -> Result<(), EvidenceError> {
+        by.check()?;
         self.lock()?.append(Action::Judged, Some(bundle), &bundle.id, run, by)
     }
 
@@ -200,6 +147,7 @@ impl Registry {
     /// # Errors
     /// [`EvidenceError::Registry`] for a refused run or an entry that is damaged.
     pub fn file(&self, stage: &Stage, bundle: &Bundle, run: &str, by: &Signature) -> Result<(), EvidenceError> {
+        by.check()?;
         let locked = self.lock()?;
         if bundle.verdict == Verdict::Refused {
             return Err(EvidenceError::registry(&self.path, "a refused run is not filed"));
@@ -220,7 +168,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`EvidenceError::Overtaken`] when the current model is another one by now; [`EvidenceError::Registry`] for a run
-    /// that is not deployable or an entry that is damaged.
+    /// that is not deployable or an entry that is damaged; [`EvidenceError::Unlogged`] when it is deployed and its line of
+    /// the log could not be written.
     pub fn promote(
         &self,
         stage: &Stage,
@@ -229,6 +178,7 @@ impl Registry {
         run: &str,
         by: &Signature,
     ) -> Result<bool, EvidenceError> {
+        by.check()?;
         let locked = self.lock()?;
         if bundle.verdict != Verdict::Deployable {
             return Err(EvidenceError::registry(&self.path, "a run that is not deployable is not promoted"));
@@ -248,17 +198,21 @@ impl Registry {
             return Ok(false);
         }
         let step = locked.commit(pointer, Action::Promoted, &bundle.id, &bundle.digest, by)?;
-        locked.append(step, Some(bundle), &bundle.id, run, by)?;
-        // The candidate is now an entry that is deployed; what is left of it is a copy.
-        let _ = fs::remove_dir_all(self.path.join(CANDIDATES).join(&bundle.id));
+        // The candidate is now an entry that is deployed; what is left of it is a copy. It goes in one rename, and with the
+        // stage: whoever reads it meanwhile has all of it or none.
+        let _ = fs::rename(self.path.join(CANDIDATES).join(&bundle.id), stage.path().join("candidate"));
+        locked.append(step, Some(bundle), &bundle.id, run, by).map_err(|error| unlogged(&bundle.id, error))?;
         Ok(true)
     }
 
     /// Goes back to the model before the current one, or to the earlier one whose address begins with `to`.
     ///
     /// # Errors
-    /// [`EvidenceError::Registry`] where there is none, or its files are not what was promoted.
+    /// [`EvidenceError::Registry`] where there is none, or its files are not what was promoted;
+    /// [`EvidenceError::Unlogged`] as for a promotion.
     pub fn rollback(&self, to: Option<&str>, by: &Signature) -> Result<String, EvidenceError> {
+        by.check()?;
+        to.map_or(Ok(()), |prefix| self.check_prefix(prefix))?;
         let locked = self.lock()?;
         let pointer = self.pointer()?;
         let id = pointer.before(to).map_err(|why| EvidenceError::registry(&self.path, why))?;
@@ -269,7 +223,7 @@ impl Registry {
             return Err(EvidenceError::registry(&place, why));
         }
         let step = locked.commit(pointer, Action::RolledBack, &id, "", by)?;
-        locked.append(step, None, &id, "", by)?;
+        locked.append(step, None, &id, "", by).map_err(|error| unlogged(&id, error))?;
         Ok(id)
     }
 
@@ -283,6 +237,11 @@ impl Registry {
         locked.catch_up()?;
         Ok(locked)
     }
+}
+
+/// The pointer moved and the log did not: that is no failed deployment.
+fn unlogged(id: &str, source: EvidenceError) -> EvidenceError {
+    EvidenceError::Unlogged { id: id[..12.min(id.len())].to_owned(), source: Box::new(source) }
 }
 
 impl Locked<'_> {

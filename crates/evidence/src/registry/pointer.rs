@@ -1,5 +1,6 @@
 //! Which model is deployed: one small file, replaced in one rename.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,11 @@ impl Pointer {
     pub(super) fn write(&self, path: &Path) -> Result<(), EvidenceError> {
         let mut text = serde_json::to_string_pretty(self).map_err(|e| EvidenceError::registry(path, e.to_string()))?;
         text.push('\n');
+        if text.len() as u64 > MAX_BYTES {
+            let why =
+                format!("with one more step it has more than the {MAX_BYTES} bytes that are read: use a new registry");
+            return Err(EvidenceError::registry(path, why));
+        }
         Ok(files::write_atomic(path, text.as_bytes())?)
     }
 
@@ -135,14 +141,16 @@ impl Pointer {
     pub(super) fn before(&self, to: Option<&str>) -> Result<String, String> {
         let mut stack = self.stack();
         stack.pop().ok_or("nothing was ever promoted")?;
-        let found = match to {
-            None => stack.last(),
-            Some(prefix) => stack.iter().rev().find(|id| id.starts_with(prefix)),
+        let Some(prefix) = to else {
+            return stack.last().map(|id| (*id).to_owned()).ok_or("there is no earlier model to go back to".into());
         };
-        found.map(|id| (*id).to_owned()).ok_or_else(|| match to {
-            None => "there is no earlier model to go back to".into(),
-            Some(prefix) => format!("`{}` is no earlier model: promote it through the gate", printable(prefix, 64)),
-        })
+        let shown = printable(prefix, 64);
+        let found: BTreeSet<&str> = stack.into_iter().filter(|id| id.starts_with(prefix)).collect();
+        match (found.first(), found.len()) {
+            (Some(id), 1) => Ok((*id).to_owned()),
+            (None, _) => Err(format!("`{shown}` is no earlier model: promote it through the gate")),
+            (_, more) => Err(format!("`{shown}` begins {more} addresses: give more of it")),
+        }
     }
 }
 
@@ -199,6 +207,33 @@ mod tests {
         for cut in 0..text.len() {
             assert!(Pointer::parse(&text.as_bytes()[..cut]).is_err());
         }
+    }
+
+    #[test]
+    fn a_word_that_begins_two_addresses_goes_back_to_neither() {
+        let mut pointer = Pointer::default();
+        for n in [1, 2, 3] {
+            pointer.step(Action::Promoted, &id(n), "", &by());
+        }
+        assert!(pointer.before(Some("0000")).unwrap_err().contains("begins 2 addresses"));
+        assert_eq!(pointer.before(Some(&id(1))).unwrap(), id(1));
+        assert!(pointer.before(Some(&id(3))).unwrap_err().contains("no earlier model"), "it is current");
+        pointer.step(Action::Promoted, &id(1), "", &by());
+        pointer.step(Action::Promoted, &id(4), "", &by());
+        assert_eq!(pointer.before(Some(&id(1))).unwrap(), id(1), "twice on the way is one address");
+    }
+
+    #[test]
+    fn a_pointer_that_could_not_be_read_again_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pointer.json");
+        let mut pointer = Pointer::default();
+        pointer.write(&path).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let long = Signature { why: "x".repeat(MAX_BYTES as usize), ..by() };
+        pointer.step(Action::Promoted, &id(1), "", &long);
+        assert!(pointer.write(&path).unwrap_err().to_string().contains("new registry"));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     proptest! {

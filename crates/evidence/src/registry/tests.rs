@@ -259,3 +259,96 @@ fn an_address_is_named_by_enough_of_it() {
     assert!(registry.find("zzzz").unwrap_err().to_string().contains("no model"));
     assert_eq!(registry.find(&a).unwrap().id, a);
 }
+
+#[test]
+fn a_model_that_a_killed_process_left_in_both_folders_is_one_entry() {
+    let (_folder, registry) = new();
+    let (stage, bundle) = staged(&registry, "a", Verdict::Deployable);
+    registry.file(&stage, &bundle, "run", &by(1)).unwrap();
+    let (stage, _) = staged(&registry, "a", Verdict::Deployable);
+    entry::put(&stage, &registry.path().join(CURRENT).join(&bundle.id), &bundle).unwrap(); // as if killed here
+    drop(stage);
+    let states: Vec<State> = registry.entries().unwrap().into_iter().map(|entry| entry.state).collect();
+    assert_eq!(states, [State::Candidate], "it was never deployed");
+    assert_eq!(registry.find(&bundle.id).unwrap().id, bundle.id);
+    assert_eq!(promote(&registry, "a"), bundle.id);
+    assert_eq!(registry.find(&bundle.id).unwrap().state, State::Current);
+}
+
+#[test]
+fn a_reader_beside_promotions_meets_every_model_whole() {
+    const MODELS: usize = 60;
+    let (_folder, registry) = new();
+    let ids: Vec<String> = (0..MODELS)
+        .map(|i| {
+            let (stage, bundle) = staged(&registry, &i.to_string(), Verdict::Deployable);
+            registry.file(&stage, &bundle, "run", &by(1)).unwrap();
+            bundle.id
+        })
+        .collect();
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..MODELS {
+                promote(&registry, &i.to_string());
+                done.store(i + 1, Ordering::Relaxed);
+            }
+        });
+        while done.load(Ordering::Relaxed) < MODELS {
+            let entries = registry.entries().unwrap();
+            assert_eq!(entries.len(), MODELS);
+            for entry in entries {
+                assert!(entry.bundle.is_ok(), "{:?}", entry.bundle);
+            }
+        }
+    });
+    let left = fs::read_dir(registry.path().join(CANDIDATES)).unwrap().count();
+    assert_eq!((left, ids.len()), (0, registry.entries().unwrap().len()));
+}
+
+#[test]
+fn a_reason_that_would_fill_the_registry_is_refused_before_anything_changes() {
+    let (_folder, registry) = new();
+    promote(&registry, "a");
+    let b = promote(&registry, "b");
+    let before = fs::read(registry.path().join(AUDIT)).unwrap();
+    for (who, why) in [(String::from("a"), "x".repeat(LONGEST_TEXT + 1)), ("x".repeat(1 << 20), String::new())] {
+        let signature = Signature { who, at: 1, why };
+        let (stage, bundle) = staged(&registry, "c", Verdict::Deployable);
+        for error in [
+            registry.rollback(None, &signature).unwrap_err(),
+            registry.note(&bundle, "run", &signature).unwrap_err(),
+            registry.file(&stage, &bundle, "run", &signature).unwrap_err(),
+            registry.promote(&stage, &bundle, None, "run", &signature).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("at most 4096 are kept"), "{error}");
+        }
+    }
+    assert_eq!(registry.current().unwrap().unwrap().0, b);
+    assert_eq!(fs::read(registry.path().join(AUDIT)).unwrap(), before);
+}
+
+#[test]
+fn nobody_goes_back_to_whatever_an_empty_word_begins() {
+    let (_folder, registry) = new();
+    let a = promote(&registry, "a");
+    let b = promote(&registry, "b");
+    for prefix in ["", &a[..3]] {
+        let error = registry.rollback(Some(prefix), &by(1)).unwrap_err().to_string();
+        assert!(error.contains("4 characters"), "{error}");
+    }
+    assert_eq!(registry.current().unwrap().unwrap().0, b);
+    assert_eq!(registry.rollback(Some(&a[..8]), &by(1)).unwrap(), a);
+}
+
+#[test]
+fn a_folder_that_is_gone_is_missed_where_a_model_lay_in_it_and_not_where_none_did() {
+    let (_folder, registry) = new();
+    let a = promote(&registry, "a");
+    fs::remove_dir(registry.path().join(CANDIDATES)).unwrap();
+    assert_eq!(registry.find(&a).unwrap().state, State::Current);
+    fs::remove_dir_all(registry.path().join(CURRENT).join(&a)).unwrap();
+    let entries = registry.entries().unwrap();
+    assert!(entries.len() == 1 && entries[0].state == State::Current && entries[0].bundle.is_err(), "{entries:?}");
+    assert!(entries[0].verify().is_err());
+}

@@ -1,15 +1,14 @@
 //! Forged runs: what is edited alone shows without a store, what is edited alike shows with one.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
-use stakeout_core::{Calibration, Checkpoint, Device, SampleIndex, Scaler, Side};
+use stakeout_core::confusion::argmax;
+use stakeout_core::{Calibration, Checkpoint, Device, Scaler, Side};
 use stakeout_eval::calibrate::{self, Method, Sample};
 use stakeout_eval::{Prediction, Predictions};
-use stakeout_evidence::{Asked, Outcome, Policy, Snapshot, Verdict, judge};
-use stakeout_splits::{Fold, FoldParts, RecipeEntry, RecipeRegistry, Separates, Split, SplitError};
-use stakeout_trainer::{CellResult, Dataset, Existing, Experiment, Quiet, Reading, Request, RunDir, WindowCache};
+use stakeout_splits::RecipeRegistry;
+use stakeout_trainer::{CellResult, Quiet, WindowCache};
 
 use super::{Bench, bench, train};
 use crate::harness::{QUICK_GBT, store};
@@ -67,6 +66,11 @@ fn assert_verdict(bench: &Bench, more: &[&str], verdict: &str, refused: &[&str])
     assert_eq!((found.0.as_str(), found.1.iter().map(String::as_str).collect::<Vec<_>>()), (verdict, refused.to_vec()));
 }
 
+fn assert_verdict_has(bench: &Bench, check: &str, what: &str) {
+    let (verdict, refused) = bench.verdict(&[]);
+    assert!(verdict == "refused" && refused.iter().any(|name| name == check), "{what}: {verdict} {refused:?}");
+}
+
 const STORE: [&str; 2] = ["--store", "own"];
 
 #[test]
@@ -108,6 +112,64 @@ fn edited_metrics_are_refused_figure_by_figure() {
     }
     std::fs::write(&file, honest.to_string()).unwrap();
     assert_verdict(&bench, &[], "candidate", &[]);
+}
+
+/// Calibration error over 15 bins, of (confidence, right, weight); a bin holds what `inside` says.
+fn ece(calls: &[(f64, bool, f64)], inside: impl Fn(f64, f64, f64) -> bool) -> f64 {
+    let total: f64 = calls.iter().map(|call| call.2).sum();
+    let gap = |bin: u32| {
+        let (from, to) = (f64::from(bin) / 15.0, f64::from(bin + 1) / 15.0);
+        let of = calls.iter().filter(|call| inside(call.0, from, to));
+        of.map(|(confidence, right, weight)| weight * (f64::from(u8::from(*right)) - confidence)).sum::<f64>().abs()
+    };
+    (0..15).map(gap).sum::<f64>() / total
+}
+
+/// The known faults of other gates, as figures of a run: each looks better than the truth, and none comes out again.
+#[test]
+fn a_calibration_error_by_a_faulty_formula_is_refused() {
+    let bench = bench();
+    let mut forgery = Forgery::of(&bench);
+    forgery.rows(|i, _, p| {
+        if i % 3 == 0 {
+            let called = usize::from(argmax(p));
+            p.fill(0.0);
+            p[called] = 1.0;
+        }
+    });
+    forgery.figures();
+    forgery.write();
+    assert!(!bench.verdict(&[]).1.contains(&"metrics".to_owned()), "the honest figure comes out again");
+
+    let predictions = &forgery.predictions;
+    let test = predictions.rows_of(Side::Test);
+    let mut windows = std::collections::BTreeMap::<&str, f64>::new();
+    test.iter().for_each(|&row| *windows.entry(predictions.row(row).episode).or_default() += 1.0);
+    let calls: Vec<(f64, bool, f64)> = test
+        .iter()
+        .map(|&row| {
+            let (of, called) = (predictions.row(row), predictions.predicted(row));
+            (f64::from(of.probabilities[usize::from(called)]), called == of.label, 1.0 / windows[of.episode])
+        })
+        .collect();
+    let closed = |p: f64, from: f64, to: f64| p >= from && (p < to || to > 0.999);
+    let own =
+        forgery.result.metrics.as_ref().unwrap().test.calibration.as_ref().unwrap().ece.equal_width.point.unwrap();
+    assert!((ece(&calls, closed) - own).abs() < 1e-9, "ours is the formula with every window in it");
+
+    let dropped = ece(&calls, |p, from, to| p >= from && p < to);
+    let accuracy = calls.iter().filter(|call| call.1).count() as f64 / calls.len() as f64;
+    let confusion = &forgery.result.metrics.as_ref().unwrap().confusion.counts;
+    let last = confusion.len() - 1;
+    let called: u64 = confusion.iter().map(|row| row[last]).sum();
+    let precision = confusion[last][last] as f64 / called.max(1) as f64;
+    for (what, faulty) in [("p = 1 dropped", dropped), ("accuracy less precision", (accuracy - precision).abs())] {
+        assert!((faulty - own).abs() > 1e-6, "{what}: {faulty} against {own}");
+        let scores = forgery.result.metrics.as_mut().unwrap().test.calibration.as_mut().unwrap();
+        scores.ece.equal_width.point = Some(faulty);
+        forgery.write();
+        assert_verdict_has(&bench, "metrics", what);
+    }
 }
 
 #[test]
@@ -197,7 +259,7 @@ fn predictions_and_metrics_edited_alike_are_a_candidate_at_most_and_refused_by_t
 fn labels_turned_to_what_was_called_are_refused_by_the_store() {
     let bench = bench();
     let mut forgery = Forgery::of(&bench);
-    forgery.rows(|_, label, p| *label = stakeout_core::confusion::argmax(p));
+    forgery.rows(|_, label, p| *label = argmax(p));
     forgery.figures();
     forgery.write();
     let (verdict, refused) = bench.verdict(&STORE);
@@ -353,79 +415,4 @@ fn a_model_that_was_trained_on_its_test_rows_is_refused_by_a_second_fit() {
     std::fs::write(&bench.policy, asks).unwrap();
     assert_verdict(&bench, &STORE, "refused", &["fitted again"]);
     assert_verdict(&bench, &[], "candidate", &[]);
-}
-
-/// A recipe that promises episodes and shuffles windows.
-struct Shuffled;
-
-impl Split for Shuffled {
-    fn name(&self) -> &'static str {
-        "acme/shuffled"
-    }
-
-    fn separates(&self) -> Separates {
-        Separates::Episodes
-    }
-
-    fn folds(&self, index: &SampleIndex, _seed: u64) -> Result<Vec<Fold>, SplitError> {
-        let (test, train) = (0..index.len()).partition(|row| row % 5 == 0);
-        let parts = FoldParts {
-            name: "shuffled".into(),
-            held_out: vec!["every fifth window".into()],
-            train,
-            validation: Vec::new(),
-            test,
-            dropped: Vec::new(),
-            notes: Vec::new(),
-            test_by: Separates::Episodes,
-            validation_by: Separates::Episodes,
-        };
-        Ok(vec![Fold::new(index.len(), parts)?])
-    }
-}
-
-#[test]
-fn sequences_shared_by_two_sides_are_refused() {
-    let (models, mut recipes) = (stakeout_models::builtin(), RecipeRegistry::builtin());
-    let entry = RecipeEntry {
-        name: "acme/shuffled",
-        about: "every fifth window",
-        defaults: "",
-        configure: |_| Ok(Box::new(Shuffled)),
-    };
-    recipes.add(entry).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let overrides = ["model.gbt.rounds=12", "intervals.resamples=200"].map(String::from);
-    let mut experiment = Experiment::read(None, &overrides).unwrap();
-    experiment.recipe = "acme/shuffled".into();
-    let model = models.get("gbt").unwrap();
-    let stop = AtomicBool::new(false);
-    let reading = Reading::of(&experiment, stakeout_features::Inputs::BOTH, &WindowCache::NONE);
-    let dataset = Dataset::open(store(), &reading, &Quiet, &stop).unwrap();
-    let request =
-        Request { dataset: &dataset, store: Some(store()), experiment: &experiment, model, recipe: &Shuffled };
-    let run = folder.path().join("run");
-    let dir = RunDir::open(&run, Existing::Refuse).unwrap();
-    request.train(&request.folds().unwrap(), &dir, &Quiet, &stop).unwrap();
-
-    let files = Snapshot::take(&run, &folder.path().join("copy")).unwrap();
-    let policy = Policy::parse(super::LENIENT, "x").unwrap();
-    let asked = |store: Option<&'static Path>| Asked {
-        policy: &policy,
-        store,
-        fit_again: false,
-        incumbent: None,
-        beside: Some(&run),
-        models: &models,
-        recipes: &recipes,
-        device: Device::default(),
-        progress: &Quiet,
-        cancel: &stop,
-    };
-    let bundle = judge(&files, &asked(Some(store()))).unwrap();
-    assert_eq!(bundle.verdict, Verdict::Refused);
-    let shared = bundle.checks.iter().find(|check| check.name == "shared content").unwrap();
-    assert_eq!(shared.outcome, Outcome::Refused);
-    assert!(shared.found.contains("test episodes stand on the train side too"), "{shared:?}");
-    assert!(judge(&files, &asked(None)).unwrap().verdict <= Verdict::Candidate);
 }

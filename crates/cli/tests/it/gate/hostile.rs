@@ -204,3 +204,62 @@ fn a_registry_that_cannot_be_written_is_an_error_and_is_still_read() {
     assert!(bench.models(&["list"]).status.success());
     mode(0o755);
 }
+
+#[test]
+fn words_that_are_mistaken_are_refused_before_a_registry_is_made() {
+    let bench = bench();
+    let long = "x".repeat(5000);
+    refused(&bench.gate(&["--why", &long]), 2, &["why", "at most 4096 are kept"]);
+    refused(&bench.gate_run(&bench.folder.path().join("typo"), &[]), 2, &["typo", "not a run directory"]);
+    assert!(!bench.registry.exists());
+    fs::write(&bench.registry, "a file").unwrap();
+    refused(&bench.gate(&[]), 2, &["it is a file, not a folder"]);
+    fs::remove_file(&bench.registry).unwrap();
+    assert!(bench.gate(&["--store", "own", "--promote"]).status.success());
+    refused(&bench.models(&["rollback", "--why", &long]), 2, &["at most 4096 are kept"]);
+    refused(&bench.models(&["rollback", ""]), 2, &["4 characters"]);
+    assert_eq!(bench.models(&["log"]).status.code(), Some(0));
+}
+
+/// The disk is full for the log, which is longer than any other file here, and for nothing else.
+#[cfg(unix)]
+#[test]
+fn a_promotion_that_the_log_could_not_hold_is_told_as_one_and_written_down_by_the_next() {
+    let bench = bench();
+    bench.ask_nothing();
+    let [first, second] = ["first", "second"].map(|name| bench.folder.path().join(name));
+    super::train("constant", &first, &["--seed", "4"]);
+    super::train("constant", &second, &["--seed", "5"]);
+    assert!(bench.gate_run(&first, &["--store", "own", "--promote"]).status.success());
+    let log = bench.registry.join("audit.jsonl");
+    let mut text = fs::read(&log).unwrap();
+    text.resize((1 << 20) + 512, b'\n');
+    fs::write(&log, text).unwrap();
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 2049; exec '{}' gate --quiet '{}' --policy '{}' --registry '{}' --store own --promote",
+        env!("CARGO_BIN_EXE_stakeout"),
+        path(&second),
+        path(&bench.policy),
+        path(&bench.registry)
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .output()
+        .unwrap();
+    refused(&output, 3, &["is the current model now", "the next change of the registry writes it down", "audit.jsonl"]);
+    let list = stdout(&bench.models(&["list"]));
+    assert!(
+        list.lines().filter(|line| line.contains(" current ")).count() == 1 && list.contains(" earlier "),
+        "{list}"
+    );
+    assert!(bench.models(&["rollback"]).status.success());
+    let log: serde_json::Value = serde_json::from_slice(&bench.models(&["log", "--json"]).stdout).unwrap();
+    let said: Vec<(&str, bool)> = log
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| (line["action"].as_str().unwrap(), line["recovered"] == true))
+        .collect();
+    assert_eq!(said, [("promoted", false), ("promoted", true), ("rolled-back", false)]);
+}

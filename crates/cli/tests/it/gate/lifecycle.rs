@@ -173,6 +173,12 @@ fn the_seed_that_came_out_best_is_not_the_run() {
     let second = bench.gate_run(&fold.join("seed-6"), &["--dry-run"]);
     assert_eq!(second.status.code(), Some(1));
     assert!(stdout(&second).contains("the run declares 5 first"), "{}", stdout(&second));
+    // Taken away from its neighbours it is what it was.
+    let moved = bench.folder.path().join("moved");
+    super::copy(&fold.join("seed-6"), &moved);
+    let second = bench.gate_run(&moved, &["--dry-run", "--store", "own"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stdout(&second).contains("the run declares 5 first"), "{}", stdout(&second));
     let first = bench.gate_run(&fold.join("seed-5"), &["--dry-run", "--store", "own"]);
     assert!(first.status.success() && stdout(&first).contains("deployable"), "{}", stdout(&first));
 }

@@ -40,6 +40,33 @@ fn promotions_by_many_processes_lose_nothing() {
 }
 
 #[test]
+fn one_candidate_promoted_by_many_processes_is_deployed_once_and_found_by_all() {
+    const PROCESSES: usize = 6;
+    let bench = bench();
+    bench.ask_nothing();
+    let run = bench.folder.path().join("constant");
+    train("constant", &run, &[]);
+    assert!(bench.gate_run(&run, &[]).status.success());
+    let list: Value = serde_json::from_slice(&bench.models(&["list", "--json"]).stdout).unwrap();
+    let id = list["models"][0]["id"].as_str().unwrap().to_owned();
+    let start = |_| {
+        let words = ["models", "promote", &id[..12], "--quiet", "--policy", path(&bench.policy), "--store", "own"];
+        command(words.iter().chain(&["--registry", path(&bench.registry)]))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let children: Vec<_> = (0..PROCESSES).map(start).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let list: Value = serde_json::from_slice(&bench.models(&["list", "--json"]).stdout).unwrap();
+    assert_eq!((&list["pointer"]["revision"], list["models"].as_array().unwrap().len()), (&1.into(), 1));
+}
+
+#[test]
 fn a_process_killed_at_any_moment_leaves_a_whole_registry() {
     let bench = bench();
     bench.ask_nothing();
