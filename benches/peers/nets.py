@@ -7,7 +7,8 @@ NAMES is a list with commas out of mlp, cnn, gru, lstm, transformer, each also w
 steps (not mlp). The shapes are the same on both sides: 46 channels, 20 steps, 8 classes, width 64 (the perceptron: 920
 inputs); ours is fed the share missing of each channel besides, and normalises in the convolutional net. Every round runs
 PyTorch, then ours, each as a process of its own; the table shows the median over the rounds of each side's median, and of
-the ratios peer / ours: above 1, ours is faster. LIBRARY is an allocator (a .so) that PyTorch is also run under; the better
+the ratios peer / ours: above 1, ours is faster. PyTorch
+gets its fused AdamW, and for a single prediction the better of one thread and all. LIBRARY is an allocator (a .so) that PyTorch is also run under; the better
 of its two counts."""
 import argparse, os, statistics, subprocess, sys, time
 
@@ -70,7 +71,7 @@ def peer(names, seconds, threads):
     torch.set_num_threads(threads)
     torch.manual_seed(1)
 
-    def measure(name, work, batch, budget, call, repeat=1):
+    def measure(budget, call, repeat=1):
         for _ in range(10):
             call()
         times, begin, busy = [], time.perf_counter(), time.process_time()
@@ -81,12 +82,15 @@ def peer(names, seconds, threads):
             times.append((time.perf_counter() - start) / repeat * 1e3)
         busy = (time.process_time() - busy) / (len(times) * repeat) * 1e3
         times.sort()
-        print(f"{name},{work},{batch},{times[len(times) // 2]:.5f},{times[0]:.5f},{len(times)},{busy:.5f}", flush=True)
+        return times[len(times) // 2], times[0], len(times), busy
+
+    def show(name, work, batch, median, least, count, busy):
+        print(f"{name},{work},{batch},{median:.5f},{least:.5f},{count},{busy:.5f}", flush=True)
 
     for name in names:
         for batch in (64, 256):
             model, shape = net(name)
-            optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+            optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
             loss = torch.nn.CrossEntropyLoss()
             x, y = torch.randn(batch, *shape), torch.arange(batch) % CLASSES
 
@@ -96,12 +100,17 @@ def peer(names, seconds, threads):
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
 
-            measure(name, "train", batch, seconds, step)
+            show(name, "train", batch, *measure(seconds, step))
         model, shape = net(name)
         model.eval()
         x = torch.randn(1, *shape)
+        alone = []
         with torch.inference_mode():
-            measure(name, "infer", 1, seconds / 2, lambda: model(x).numpy(), repeat=100)
+            for count in sorted({1, threads}):
+                torch.set_num_threads(count)
+                alone.append(measure(seconds / 4, lambda: model(x).numpy(), repeat=100))
+        torch.set_num_threads(threads)
+        show(name, "infer", 1, *min(alone))
 
 
 def lines(clock, command, environment=None):

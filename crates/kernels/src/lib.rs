@@ -4,7 +4,8 @@
 //! tested against slow twins without a heavy dependency, and are the only place where vector code may go.
 //!
 //! Invariants: no allocation in a loop that runs per node or per row; no threads (the caller cuts the work, so a result
-//! cannot depend on their number); a sum is taken in an order that depends on its input alone.
+//! cannot depend on their number); a sum is taken in an order that depends on its input, and
+//! in some layers on the instruction set, alone.
 //!
 //! ```
 //! use stakeout_kernels::bins::{self, MISSING};

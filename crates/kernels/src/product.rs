@@ -57,11 +57,12 @@ pub enum Start<'a> {
     Rows(&'a [f32], usize),
 }
 
-/// `c = a · b`, `c += a · b` or `c = start + a · b`. `b` and `c` lie in rows, `b_row` and `c_row` numbers apart; numbers of `c` between its rows
+/// `c = a · b`, `c += a · b` or `c = start + a · b`. `b` and `c` lie in rows, `b_row` and `c_row` numbers apart; numbers of `c`
+/// between its rows
 /// are left alone.
 ///
 /// # Panics
-/// When a matrix ends before its last number, or `c_row` is less than the columns.
+/// When a matrix, or what is started from, ends before its last number, or `c_row` is less than the columns.
 pub fn multiply(
     level: Level,
     size: Size,

@@ -137,8 +137,8 @@ impl Subject {
         let loss = |values: &[f64], weights: &[Vec<f64>]| -> f64 {
             self.slow(case, values, weights, read).iter().zip(&by).map(|(out, by)| out * f64::from(*by)).sum()
         };
-        // some places of each weight and of the inputs
-        let pick = |n: usize| (0..n.min(5)).map(move |i| (i * 7919 + 3) % n);
+        // some places of each weight and of the inputs, in all gates
+        let pick = |n: usize| (0..n.min(24)).map(move |i| (i * 7919 + 3) % n);
         let slopes: Vec<Vec<(usize, f64)>> = (0..weights.len())
             .map(|which| {
                 let slope = |at: usize| {
