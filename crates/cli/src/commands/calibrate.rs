@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 use stakeout_core::files;
+use stakeout_detect::DetectError;
 use stakeout_detect::reliability::{
     By, Change, Current, Evidence, LARGEST_FILE, OnDoubt, Paths, Record, Reliability, ReliabilityStore, Standing,
     Updated, Weighting, What, faded, from_bytes, history, read, update,
@@ -28,14 +29,14 @@ pub(crate) fn run(args: &Calibrate, context: &Context) -> anyhow::Result<Exit> {
     } else if args.refit_prior {
         Change::RefitPrior
     } else if let Some(file) = &args.import {
-        import(file)?
+        import(file, &paths)?
     } else {
         Change::Feedback { hits: args.tp.clone(), false_alarms: args.fp.clone(), host: args.host.clone() }
     };
     let who = args.who.clone().unwrap_or_else(user);
     let by = By { who, why: args.why.clone(), t_wall_ns: now_ns() };
     let on_doubt = if args.force { OnDoubt::Force } else { OnDoubt::Refuse };
-    let updated = update(&paths, change, &by, on_doubt)?;
+    let updated = update(&paths, change, &by, on_doubt).map_err(with_remedy)?;
     updated.notes.iter().for_each(|note| remark(note));
     let known = weighed(args, Evidence::undecayed(&updated.store), &updated.store)?;
     let touched = touched(&updated);
@@ -78,16 +79,16 @@ fn touched(updated: &Updated) -> BTreeSet<String> {
 
 fn show(args: &Calibrate, paths: &Paths, context: &Context) -> anyhow::Result<Exit> {
     let (Current { store, agrees, notes }, evidence) = match args.half_life {
-        Some(days) => faded(paths, days, now_ns())?,
+        Some(days) => faded(paths, days, now_ns()).map_err(with_remedy)?,
         None => {
-            let current = read(paths)?;
+            let current = read(paths).map_err(with_remedy)?;
             let evidence = Evidence::undecayed(&current.store);
             (current, evidence)
         }
     };
     let known = weighed(args, evidence, &store)?;
     notes.iter().for_each(|note| remark(note));
-    let history = if context.verbose { history(paths)? } else { Vec::new() };
+    let history = if context.verbose { history(paths).map_err(with_remedy)? } else { Vec::new() };
     let exit = if agrees { Exit::Ok } else { Exit::Finding };
     let prior = store.prior();
     if context.json {
@@ -223,7 +224,30 @@ fn plural(ids: &[String]) -> &'static str {
     if ids.len() == 1 { "" } else { "s" }
 }
 
-fn import(path: &Path) -> anyhow::Result<Change> {
+/// The way forward beside what is wrong with the store or its journal, where the error does not say it.
+fn with_remedy(error: DetectError) -> anyhow::Error {
+    let remedy = match &error {
+        DetectError::Version { found, known, .. } if found > known => {
+            "use a newer stakeout, or set it aside with `--force` and go on with what can be read"
+        }
+        DetectError::Version { .. } | DetectError::ZeroCounter { .. } | DetectError::BlankId { .. } => {
+            "`--force` sets it aside and goes on with what can be read"
+        }
+        // A file that is too large, and not one that would become so.
+        DetectError::TooLarge { path, cap, .. } if std::fs::metadata(path).is_ok_and(|about| about.len() > *cap) => {
+            "`--force` sets it aside and goes on with what can be read"
+        }
+        _ => return error.into(),
+    };
+    anyhow!("{error}; {remedy}")
+}
+
+fn import(path: &Path, paths: &Paths) -> anyhow::Result<Change> {
+    if let (Ok(file), Ok(store)) = (path.canonicalize(), paths.store.canonicalize())
+        && file == store
+    {
+        anyhow::bail!("--import: {} is the store itself: its counters are in it already", path.display());
+    }
     let bytes = files::read_regular(path, LARGEST_FILE).with_context(|| format!("reading {}", path.display()))?;
     let store = from_bytes(&bytes, path)?;
     let from = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();

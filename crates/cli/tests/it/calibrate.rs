@@ -78,6 +78,7 @@ fn a_named_store_a_foreign_one_and_the_prior() {
     assert!(on(&["--import", path(&plain)]).status.success());
     refused(&on(&["--import", path(&plain)]), 2, "--force");
     refused(&on(&["--import", path(&home.join("absent"))]), 2, "absent");
+    refused(&on(&["--import", path(&store), "--force"]), 2, "is the store itself");
     for i in 0..6 {
         let id = format!("d{i}");
         assert!(on(&["--tp", &id, &id, &id, "--fp", &id]).status.success());
@@ -168,8 +169,11 @@ fn a_damaged_store_is_refused_and_set_aside_by_force_alone() {
         ("{\"version\":1,\"detectors\":{\"\":{\"alpha\":1,\"beta\":1}}}", "blank"),
     ] {
         fs::write(&store, text).unwrap();
-        refused(&calibrate(home, &["--show"]), 2, needle);
-        refused(&calibrate(home, &["--tp", "gru"]), 2, needle);
+        for words in [&["--show"][..], &["--tp", "gru"]] {
+            let output = calibrate(home, words);
+            refused(&output, 2, needle);
+            refused(&output, 2, "--force");
+        }
         assert_eq!(fs::read_to_string(&store).unwrap(), text, "a damaged file is left alone");
     }
     let forced = calibrate(home, &["--tp", "gru", "--force"]);

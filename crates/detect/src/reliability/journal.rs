@@ -189,6 +189,10 @@ pub(super) fn scan(
             if read == LONGEST_LINE {
                 return Err(broken(format!("a line of more than {LONGEST_LINE} bytes")));
             }
+            // What a killed writer left of a header is the beginning of one; anything else is somebody's file.
+            if line == Some(1) && !header().as_bytes().starts_with(&bytes) {
+                return Err(broken("this is no journal of calibrate".into()));
+            }
             break;
         }
         if line == Some(1) {

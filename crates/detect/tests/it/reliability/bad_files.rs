@@ -204,6 +204,34 @@ fn numbers_at_their_end_overflow_nothing() {
 }
 
 #[test]
+fn a_foreign_file_where_the_journal_would_be_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = Paths::beside(&folder.path().join("c.json"));
+    let header = "{\"version\":1,\"journal\":\"stakeout calibrate\"}\n";
+    for foreign in ["years of work, and no line end", "{\"version\":1,\"journal\":\"another\"", "\u{feff}"] {
+        fs::write(&paths.journal, foreign).unwrap();
+        for _ in 0..2 {
+            assert!(
+                matches!(tell(&paths, said(&["a"], &[])), Err(DetectError::Parse { line: Some(1), .. })),
+                "{foreign}"
+            );
+            assert_eq!(fs::read_to_string(&paths.journal).unwrap(), foreign);
+        }
+        force(&paths, said(&["a"], &[]));
+        let aside = folder.path().join("c.json.journal.jsonl.damaged-1");
+        assert_eq!(fs::read_to_string(&aside).unwrap(), foreign);
+        [&aside, &paths.store, &paths.journal].into_iter().for_each(|path| fs::remove_file(path).unwrap());
+    }
+    // A writer that was killed in its first line said nothing.
+    for cut in 0..header.len() {
+        fs::write(&paths.journal, &header[..cut]).unwrap();
+        tell(&paths, said(&["a"], &[])).unwrap();
+        assert_eq!(counters(&paths, "a"), (2, 1), "cut at {cut}");
+        [&paths.store, &paths.journal].into_iter().for_each(|path| fs::remove_file(path).unwrap());
+    }
+}
+
+#[test]
 fn a_newer_journal_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let paths = Paths::beside(&folder.path().join("c.json"));
