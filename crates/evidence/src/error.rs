@@ -26,6 +26,12 @@ pub enum EvidenceError {
         /// What is wrong and what to do.
         why: String,
     },
+    /// A file of a run is damaged, or not what it should be.
+    #[error("{why}; a file of a run is never edited: make the run again, or bring the file back from a copy")]
+    Unreadable {
+        /// The file, the place in it and the rule.
+        why: String,
+    },
     /// A word of the caller's is out of range.
     #[error("{what}: {why}")]
     Invalid {

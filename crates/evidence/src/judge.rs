@@ -48,9 +48,10 @@ pub struct Asked<'a> {
 pub fn judge(files: &Snapshot, asked: &Asked<'_>) -> Result<Bundle, EvidenceError> {
     let path = files.path();
     let evidence = Evidence {
-        run: StoredRun::open(path, asked.models, asked.device)?,
-        predictions: Predictions::read_parquet(&path.join(PREDICTIONS))?,
-        metrics: rundir::read_json(&path.join(METRICS))?,
+        run: StoredRun::open(path, asked.models, asked.device).map_err(|error| files.blame("", error.into()))?,
+        predictions: Predictions::read_parquet(&path.join(PREDICTIONS))
+            .map_err(|error| files.blame(PREDICTIONS, error.into()))?,
+        metrics: rundir::read_json(&path.join(METRICS)).map_err(|error| files.blame(METRICS, error.into()))?,
     };
     let policy = asked.policy;
     let mut checks = integrity::checks(&evidence, asked.recipes)?;

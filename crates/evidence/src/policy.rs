@@ -222,23 +222,6 @@ impl Default for Policy {
     }
 }
 
-const KEYS: [&str; 14] = [
-    "format",
-    "fit_again",
-    "intervals",
-    "calibration_error",
-    "debiased_calibration_error",
-    "accuracy",
-    "macro_f1",
-    "gain_over_constant",
-    "gain_over_incumbent",
-    "recall",
-    "worst_cell",
-    "latency",
-    "coverage",
-    "caps",
-];
-
 impl Policy {
     /// Reads a policy file of at most 1 MiB.
     ///
@@ -347,11 +330,13 @@ impl Policy {
     }
 }
 
-/// Names the key that was probably meant.
+/// Names the key that was probably meant, out of those that the message expects.
 fn with_nearest(message: &str) -> String {
-    let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-    match unknown.and_then(|key| nearest(key, KEYS)) {
-        Some(key) => format!("{message}; did you mean `{key}`?"),
+    let Some(rest) = message.strip_prefix("unknown field `") else { return message.to_owned() };
+    let mut names = rest.split('`').step_by(2);
+    let key = names.next().unwrap_or_default();
+    match nearest(key, names) {
+        Some(known) => format!("{message}; did you mean `{known}`?"),
         None => message.to_owned(),
     }
 }
@@ -400,6 +385,8 @@ mod tests {
             ("[recall]\nabove = inf", "recall"),
             ("[latency]\np99_ms = inf", "latency"),
             ("[accuracy]\nmni = 0.9", "x:2: unknown field `mni`"),
+            ("[accuracy]\nmni = 0.9", "did you mean `min`?"),
+            ("[worst_cell]\nmargin = 0.1\nmin_window = 2", "did you mean `min_windows`?"),
         ] {
             let error = Policy::parse(text, "x").unwrap_err().to_string();
             assert!(error.contains(needle), "{text}: {error}");

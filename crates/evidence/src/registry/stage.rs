@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use stakeout_core::files::{self, TEMPORARY_PREFIX};
 use tempfile::TempDir;
 
-use super::LOCK;
+use super::{CANDIDATES, CURRENT, LOCK, entry};
 use crate::EvidenceError;
 
 /// A private folder inside a registry, gone when dropped. Its lock says that its process is alive.
@@ -48,6 +48,20 @@ pub(super) fn remove_dead(registry: &Path) {
         if !alive {
             // What cannot be removed is in nobody's way.
             let _ = fs::remove_dir_all(&path);
+        }
+    }
+    for folder in [CURRENT, CANDIDATES].map(|name| registry.join(name)) {
+        let entries = entry::ids(&folder).unwrap_or_default().into_iter().map(|id| folder.join(id));
+        entries.chain([folder.clone()]).for_each(|place| remove_half_written(&place));
+    }
+}
+
+/// Removes what a write that was killed left in a folder in which files are written under the registry's lock alone.
+fn remove_half_written(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
+        if temporary && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }

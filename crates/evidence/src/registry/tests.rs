@@ -352,3 +352,16 @@ fn a_folder_that_is_gone_is_missed_where_a_model_lay_in_it_and_not_where_none_di
     assert!(entries.len() == 1 && entries[0].state == State::Current && entries[0].bundle.is_err(), "{entries:?}");
     assert!(entries[0].verify().is_err());
 }
+
+#[test]
+fn what_a_killed_write_left_beside_the_pointer_and_in_an_entry_is_swept_up() {
+    let (_folder, registry) = new();
+    let a = promote(&registry, "a");
+    let current = registry.path().join(CURRENT);
+    let left =
+        [current.join(".tmp-1"), current.join(&a).join(".tmp-2"), registry.path().join(CANDIDATES).join(".tmp-3")];
+    left.iter().for_each(|path| fs::write(path, "half").unwrap());
+    let _stage = registry.stage().unwrap();
+    assert!(left.iter().all(|path| !path.exists()));
+    registry.find(&a).unwrap().verify().unwrap();
+}

@@ -43,6 +43,52 @@ fn an_end_of_an_interval_that_is_not_there_is_no_end_that_holds() {
     assert_eq!(named(&criteria, "calibration error").outcome, Outcome::Met);
 }
 
+/// Half way between figure and end: met by the one, refused by the other.
+#[test]
+fn the_end_of_the_interval_is_what_is_held_where_it_is_asked_for() {
+    const ALL: &str = "[macro_f1]\nmin = 0.0\n[debiased_calibration_error]\nmax = 1.0\nby = \"upper\"";
+    // Every third episode is mostly wrong, so that episodes differ.
+    let windows =
+        regular(
+            12,
+            4,
+            |episode, label, i| {
+                if episode % 3 == 0 && i < 7 { 0.9 - 0.8 * f32::from(label) } else { good(episode, label, i) }
+            },
+        );
+    let predictions = predictions(&windows);
+    let all = judge(&predictions, ALL);
+    for (section, name, key, end) in [
+        ("accuracy", "accuracy", "min", "lower"),
+        ("macro_f1", "macro F1", "min", "lower"),
+        ("calibration_error", "calibration error", "max", "upper"),
+        ("debiased_calibration_error", "debiased", "max", "upper"),
+    ] {
+        let figure = named(&all, name);
+        let (value, end_at) = (figure.value.unwrap(), if end == "lower" { figure.lo } else { figure.hi }.unwrap());
+        assert!((value - end_at).abs() > 0.01 && (end == "lower") == (end_at < value), "{figure:?}");
+        let bound = 0.5 * (value + end_at);
+        for (by, outcome) in [("point", Outcome::Met), (end, Outcome::Refused)] {
+            let found = judge(&predictions, &format!("[{section}]\n{key} = {bound:?}\nby = \"{by}\""));
+            assert_eq!(named(&found, name).outcome, outcome, "{section} by {by}");
+        }
+    }
+}
+
+#[test]
+fn a_latency_that_is_too_long_or_was_not_measured_is_refused() {
+    let windows = predictions(&regular(12, 4, good));
+    let asked = |p99_ms: Option<f64>| {
+        let latency = p99_ms.map(|p99_ms| stakeout_trainer::Latency { median_ms: 0.5, p99_ms, windows: 50 });
+        let found = judge_beside(&windows, "[latency]\np99_ms = 2.0", &Beside { latency, ..Beside::default() });
+        named(&found, "latency").outcome
+    };
+    assert_eq!(
+        [Some(2.0), Some(2.001), Some(f64::NAN), None].map(asked),
+        [Outcome::Met, Outcome::Refused, Outcome::Refused, Outcome::Refused]
+    );
+}
+
 #[test]
 fn nothing_is_met_by_nothing() {
     let criteria = judge(&predictions(&[]), "[macro_f1]\nmin = 0.0\n[[coverage]]\nphase = \"attack\"");
@@ -120,6 +166,7 @@ fn cells_that_were_not_tested_are_named() {
     assert!(named(&more, "coverage").found.contains("p1 / any / attack has 24 of 6"), "{more:#?}");
     let absent = judge(&predictions(&windows), "[[coverage]]\nprofile = \"p9\"");
     assert!(named(&absent, "coverage").found.contains("p9 / any / any has 0 of 0"));
+    assert_eq!([&more, &absent].map(|found| named(found, "coverage").outcome), [Outcome::Refused, Outcome::Refused]);
 }
 
 /// Windows of at most 6 episodes, 2 hosts and 2 profiles.

@@ -207,6 +207,44 @@ fn an_edited_training_side_ledger_or_provenance_is_refused() {
     assert_verdict(&bench, &[], "refused", &["one run"]);
 }
 
+/// What a run says of its own making, edited in every file that says it: only the store tells.
+#[test]
+fn a_training_side_or_an_origin_that_is_edited_alike_everywhere_is_refused_by_the_store() {
+    type EditAll = fn(&mut Forgery<'_>);
+    let bench = bench();
+    let edits: [(EditAll, &str); 5] = [
+        (
+            |f| {
+                f.result.origin.simulated = false;
+                f.checkpoint.header.simulated = false;
+            },
+            "simulated: false in the run, true in its store",
+        ),
+        (
+            |f| {
+                f.result.held_out = vec!["everything".into()];
+                f.checkpoint.header.held_out = vec!["everything".into()];
+            },
+            "held out: everything in the run",
+        ),
+        (|f| f.result.trained_on.hosts.clear(), "hosts and samples"),
+        (|f| f.result.train.hosts += 1, "windows a class"),
+        (|f| f.result.rows = stakeout_trainer::Account::default(), "rows read"),
+    ];
+    let honest = Forgery::of(&bench);
+    for (edit, found) in edits {
+        let mut forgery = Forgery::of(&bench);
+        edit(&mut forgery);
+        forgery.figures();
+        forgery.write();
+        assert_verdict(&bench, &[], "candidate", &[]);
+        assert_verdict(&bench, &STORE, "refused", &["training side"]);
+        let text = crate::harness::stdout(&bench.gate(&["--dry-run", "--store", "own"]));
+        assert!(text.contains(found), "no `{found}` in {text}");
+        honest.write();
+    }
+}
+
 #[test]
 fn counts_that_nobody_could_count_to_are_refused() {
     let bench = bench();

@@ -70,6 +70,40 @@ fn every_cut_of_a_metrics_file_is_an_error_of_that_file() {
     assert!(matches!(bench.gate(&["--dry-run"]).status.code(), Some(1 | 2)));
 }
 
+/// The copy that is judged is gone when somebody reads the message.
+#[test]
+fn a_message_about_a_file_names_the_runs_own_and_says_what_to_do() {
+    let bench = bench();
+    for name in ["checkpoint.stk", "experiment.toml", "metrics.json", "predictions.parquet"] {
+        let file = bench.run.join(name);
+        let good = fs::read(&file).unwrap();
+        fs::write(&file, &good[..good.len() / 2]).unwrap();
+        for more in [&["--dry-run"][..], &[]] {
+            let output = bench.gate(more);
+            assert!(!stderr(&output).contains(".tmp-"), "{}", stderr(&output));
+            // Half of a TOML file may be one.
+            if name != "experiment.toml" {
+                refused(&output, 2, &[path(&file), "never edited"]);
+            }
+        }
+        fs::write(&file, good).unwrap();
+    }
+}
+
+/// What no reader would accept is not copied first.
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_too_large_is_refused_before_it_is_copied() {
+    let bench = bench();
+    for name in ["checkpoint.stk", "metrics.json", "predictions.parquet"] {
+        let file = bench.run.join(name);
+        let good = fs::read(&file).unwrap();
+        fs::File::create(&file).unwrap().set_len((8 << 30) + 1).unwrap();
+        refused(&bench.gate(&[]), 2, &[path(&file), "larger than"]);
+        fs::write(&file, good).unwrap();
+    }
+}
+
 #[test]
 fn policies_that_are_mistaken_name_line_and_key() {
     let bench = bench();

@@ -152,6 +152,29 @@ fn the_current_model_is_what_the_next_one_is_held_against() {
 }
 
 #[test]
+fn a_cell_of_the_ledger_that_was_not_tested_is_refused_where_a_policy_asks_for_it() {
+    let bench = bench();
+    let metrics: Value = serde_json::from_slice(&std::fs::read(bench.run.join("metrics.json")).unwrap()).unwrap();
+    let tested = metrics["held_out"][0].as_str().unwrap();
+    let trained = metrics["trained_on"]["hosts"][0].as_str().unwrap();
+    let ask = |host: &str| {
+        let cells = format!("[[coverage]]\nhost = \"{host}\"\nmin_windows = 1\nmin_episodes = 1\n");
+        std::fs::write(&bench.policy, format!("{}{cells}", super::LENIENT)).unwrap();
+        bench.gate(&["--dry-run", "--store", "own"])
+    };
+    assert!(stdout(&ask(tested)).contains("verdict: deployable"), "{}", stdout(&ask(tested)));
+    for host in [trained, "each"] {
+        let judged = ask(host);
+        let text = stdout(&judged);
+        assert_eq!(judged.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains(&format!("any / {trained} / any has 0 of 0")) && text.contains("hold out hosts"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn what_was_never_tested_is_refused() {
     let bench = bench();
     let refit = bench.folder.path().join("refit");
