@@ -122,16 +122,16 @@ impl Settings {
     pub fn check(&self) -> Result<(), DetectError> {
         let invalid = |what, why: String| Err(DetectError::Invalid { what, why });
         if !(self.budget >= 1e-12 && self.budget <= 0.5) {
-            return invalid("false-alarm budget", format!("{} is not between 1e-12 and 0.5", self.budget));
+            return invalid("false-alarm budget", format!("{:?} is not between 1e-12 and 0.5", self.budget));
         }
         if let Some(half_life) = self.half_life.filter(|value| !(value.is_finite() && *value > 0.0)) {
-            return invalid("half-life", format!("{half_life} is not a positive number of vectors"));
+            return invalid("half-life", format!("{half_life:?} is not a positive number of vectors"));
         }
         if self.block == Some(0) {
             return invalid("block", "a block holds at least one vector".into());
         }
         if let Some(share) = self.contamination.filter(|share| !(0.0..=0.4).contains(share)) {
-            return invalid("contamination", format!("{share} is not between 0 and 0.4"));
+            return invalid("contamination", format!("{share:?} is not between 0 and 0.4"));
         }
         Ok(())
     }

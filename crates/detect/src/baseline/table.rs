@@ -15,6 +15,9 @@ use crate::{DetectError, packed};
 /// A larger table, packed or unpacked, is not read.
 const MAX_BYTES: u64 = 2 << 30;
 
+/// The longest name of a column in bytes.
+const LONGEST_COLUMN: usize = 1024;
+
 /// Which columns of a table are what; every other one is a dimension.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableSpec {
@@ -91,7 +94,14 @@ impl HostVectors {
 pub fn read_table(path: &Path, spec: &TableSpec) -> Result<Vectors, DetectError> {
     let frame = read(path, spec)?;
     let wrong = |why: String| fault(path, why);
+    if frame.height() == 0 {
+        return Err(wrong("it has no rows".into()));
+    }
     let names: Vec<String> = frame.get_column_names().iter().map(ToString::to_string).collect();
+    if let Some(name) = names.iter().find(|name| name.len() > LONGEST_COLUMN) {
+        let (shown, n) = (printable(name, 24), name.len());
+        return Err(wrong(format!("column `{shown}` is named in {n} bytes, at most {LONGEST_COLUMN} are read")));
+    }
     let series = |name: &str| frame.column(name).map(polars::prelude::Column::as_materialized_series);
     let series = |name: &str| series(name).map_err(|_| absent(path, name, &names));
     let keep = kept(path, &frame, spec, &series)?;
@@ -121,6 +131,11 @@ pub fn read_table(path: &Path, spec: &TableSpec) -> Result<Vectors, DetectError>
         Ok(())
     };
     if let Some(column) = list_column(&chosen, &names, &series)? {
+        let inner = series(&column)?.dtype().inner_dtype().cloned().unwrap_or(DataType::Null);
+        if !is_number(&inner) {
+            let name = printable(&column, 64);
+            return Err(wrong(format!("column `{name}` holds lists of {inner}, a vector needs numbers")));
+        }
         let lists = guarded(path, || lists(series(&column).map_err(|error| text(&error))?))?;
         let width = lists.iter().find(|list| !list.is_empty()).map_or(0, Vec::len);
         for row in (0..frame.height()).filter(|&row| keep[row]) {
@@ -135,7 +150,11 @@ pub fn read_table(path: &Path, spec: &TableSpec) -> Result<Vectors, DetectError>
     for name in &chosen {
         let series = series(name)?;
         let dtype = series.dtype();
-        if !(dtype.is_numeric() || matches!(dtype, DataType::Boolean | DataType::Null)) {
+        if let Some(numbers) = written(path, series)? {
+            columns.push(numbers);
+            continue;
+        }
+        if !is_number(dtype) {
             return Err(wrong(format!(
                 "column `{}` holds {dtype}, a dimension needs numbers: name it as the host or the label, or ignore it",
                 printable(name, 64)
@@ -207,7 +226,7 @@ fn texts(path: &Path, series: &Series) -> Result<Vec<Option<String>>, DetectErro
 
 fn labels(path: &Path, series: &Series) -> Result<Vec<Option<bool>>, DetectError> {
     let dtype = series.dtype();
-    if !(dtype.is_numeric() || matches!(dtype, DataType::Boolean | DataType::Null)) {
+    if !is_number(dtype) {
         return Err(fault(
             path,
             format!(
@@ -218,6 +237,31 @@ fn labels(path: &Path, series: &Series) -> Result<Vec<Option<bool>>, DetectError
     }
     let known = |value: f64| if value > 0.0 { Some(true) } else { (value == 0.0).then_some(false) };
     Ok(guarded(path, || numbers(series))?.into_iter().map(known).collect())
+}
+
+fn is_number(dtype: &DataType) -> bool {
+    dtype.is_numeric() || matches!(dtype, DataType::Boolean | DataType::Null)
+}
+
+/// A text file has no types: a column whose words are all numbers, `nan` and `inf` among them, holds numbers.
+fn written(path: &Path, series: &Series) -> Result<Option<Vec<f64>>, DetectError> {
+    if separator(path).is_none() || *series.dtype() != DataType::String {
+        return Ok(None);
+    }
+    let words = guarded(path, || {
+        let numbers = |word: Option<&str>| word.map_or(Some(f64::NAN), |word| word.trim().parse().ok());
+        Ok(series.str()?.iter().map(numbers).collect::<Option<Vec<f64>>>())
+    })?;
+    Ok(words)
+}
+
+/// What stands between the columns of a text file; `None` for another one.
+fn separator(path: &Path) -> Option<u8> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("csv") => Some(b','),
+        Some("tsv") => Some(b'\t'),
+        _ => None,
+    }
 }
 
 /// A numeric column, NaN where a value is missing.
@@ -261,10 +305,8 @@ fn read(path: &Path, spec: &TableSpec) -> Result<DataFrame, DetectError> {
                 .finish()
         });
     }
-    let separator = match path.extension().and_then(|ending| ending.to_str()) {
-        Some("csv") => b',',
-        Some("tsv") => b'\t',
-        _ => return Err(fault(path, "it is neither parquet nor named .csv or .tsv".into())),
+    let Some(separator) = separator(path) else {
+        return Err(fault(path, "it is neither parquet nor named .csv or .tsv".into()));
     };
     guarded(path, || {
         let options = CsvReadOptions::default().with_has_header(true).with_infer_schema_length(None);

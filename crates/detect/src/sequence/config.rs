@@ -75,10 +75,10 @@ impl Config {
         }
         match self.threshold {
             Threshold::At(p) if !(p > 0.0 && p <= 1.0) => {
-                return refuse("threshold", format!("{p}: it is a probability above 0 and at most 1, as 0.3"));
+                return refuse("threshold", format!("{p:?}: it is a probability above 0 and at most 1, as 0.3"));
             }
             Threshold::FalseAlarms(share) if !(share > 0.0 && share < 1.0) => {
-                return refuse("false-alarm rate", format!("{share}: it is a share inside (0, 1), as 0.01"));
+                return refuse("false-alarm rate", format!("{share:?}: it is a share inside (0, 1), as 0.01"));
             }
             _ => {}
         }
@@ -89,7 +89,7 @@ impl Config {
             return refuse("epochs", format!("{}: 1 to 10,000", self.epochs));
         }
         if !share(self.prior) {
-            return refuse("prior", format!("{}: it is a probability inside (0, 1), as 0.05", self.prior));
+            return refuse("prior", format!("{:?}: it is a probability inside (0, 1), as 0.05", self.prior));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::DetectError;
 
 /// The version of model files that is written and read.
 pub const VERSION: u64 = 1;
-/// The largest model file in bytes: what it holds takes up to ten times as much in memory.
+/// The largest model file in bytes: what it holds takes up to fifteen times as much in memory.
 pub const MODEL_CAP: u64 = 256 << 20;
 /// What the file is, in its first field.
 const FORMAT: &str = "stakeout-sequence";

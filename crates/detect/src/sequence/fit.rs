@@ -298,9 +298,9 @@ fn threshold(
             let normal: u64 = held_out.iter().map(|judged| judged.normal).sum();
             if share < 1.0 / (normal as f64 + 1.0) {
                 return Err(DetectError::Data(format!(
-                    "false-alarm rate {share}: {normal} normal sessions say nothing below 1 in {}; {} are needed",
+                    "false-alarm rate {share:?}: {normal} normal sessions say nothing below 1 in {}; {} are needed",
                     normal + 1,
-                    (1.0 / share).ceil() - 1.0
+                    ((1.0 / share).ceil() - 1.0) as u64
                 )));
             }
             if let Meaning::Tail { prior, .. } = meaning {

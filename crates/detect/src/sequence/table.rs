@@ -147,7 +147,7 @@ impl Actions {
             let kind = printable(&column.dtype().to_string(), 64);
             format!("column `{}` is {kind}, not a list of strings or whole numbers", printable(name, 64))
         };
-        let DataType::List(inner) = column.dtype() else { return Err(odd()) };
+        let (DataType::List(inner) | DataType::Array(inner, _)) = column.dtype() else { return Err(odd()) };
         let cast = |to: DataType| {
             let cast = column.cast(&DataType::List(Box::new(to))).map_err(|error| text(&error))?;
             cast.list().cloned().map_err(|error| text(&error))
@@ -173,6 +173,7 @@ impl Actions {
                 ids.push(id(name.ok_or_else(missing)?)?);
             }
         } else {
+            let missing = || format!("an action is missing, or a number above {}", i64::MAX);
             for number in values.i64().map_err(|error| text(&error))?.iter() {
                 ids.push(id(&number.ok_or_else(missing)?.to_string())?);
             }
@@ -258,6 +259,19 @@ mod tests {
         let error = within(cap, &path, &Columns::default(), Names::Grow(&mut vocabulary)).unwrap_err();
         assert!(matches!(error, DetectError::TooLarge { size, .. } if size >= 8 << 20), "{error}");
         assert_eq!(read_parquet(&path, &Columns::default(), Names::Grow(&mut vocabulary)).unwrap().actions(), 1 << 20);
+    }
+
+    #[test]
+    fn lists_of_one_length_are_sequences_and_numbers_beyond_the_largest_are_none() {
+        let same = lists(&[Series::new("".into(), [1i64, 2]), Series::new("".into(), [2i64, 3])]);
+        let same = same.cast(&DataType::Array(Box::new(DataType::Int64), 2)).unwrap();
+        let (_folder, path) = written(&mut DataFrame::new(2, vec![same]).unwrap());
+        let data = read_parquet(&path, &Columns::default(), Names::Grow(&mut Vocabulary::default())).unwrap();
+        assert_eq!((data.get(0), data.get(1)), (&[3, 4][..], &[4, 5][..]));
+        let large = lists(&[Series::new("".into(), [u64::MAX])]);
+        let (_folder, path) = written(&mut DataFrame::new(1, vec![large]).unwrap());
+        let error = read_parquet(&path, &Columns::default(), Names::Grow(&mut Vocabulary::default())).unwrap_err();
+        assert!(error.to_string().contains("a number above 9223372036854775807"), "{error}");
     }
 
     #[test]

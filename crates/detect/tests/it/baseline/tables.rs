@@ -61,6 +61,22 @@ fn columns_hosts_labels_and_conditions() {
     assert_eq!(all.hosts[""].labels, [None; 4]);
 }
 
+/// What other programs write for no value and for one without bound, in a file without types.
+#[test]
+fn words_for_numbers_are_numbers_in_a_text_file_alone() {
+    let folder = Folder::new();
+    let path = folder.text("n.csv", "host,a,b\nx,nan,1\nx,NaN,inf\nx,2.5,-Infinity\nx,,4\n");
+    let spec = TableSpec { host: Some("host".into()), ..TableSpec::default() };
+    let own = &read_table(&path, &spec).unwrap().hosts["x"];
+    assert!(own.vector(0)[0].is_nan() && own.vector(1)[0].is_nan() && own.vector(3)[0].is_nan());
+    assert_eq!(
+        (own.vector(2), own.vector(1)[1], own.vector(3)[1]),
+        ([2.5, -f64::INFINITY].as_slice(), f64::INFINITY, 4.0)
+    );
+    let typed = folder.parquet("n.parquet", df!("host" => ["x"], "a" => ["1"]).unwrap());
+    assert!(refused(&typed, &spec).contains("holds str"));
+}
+
 #[test]
 fn embeddings_are_a_column_of_lists() {
     let folder = Folder::new();
@@ -99,6 +115,13 @@ fn what_is_no_table_of_vectors_is_an_error_that_names_it() {
     assert!(matches!(read_table(&folder.0.path().join("no.csv"), &spec()), Err(DetectError::Io { .. })));
     assert!(read_table(folder.0.path(), &spec()).is_err());
     assert!(read_table(&folder.text("empty.csv", ""), &spec()).is_err());
+    assert!(refused(&folder.text("head.csv", "host,a,y\n"), &spec()).contains("it has no rows"));
+    let long = format!("host,{},y\na,1,0\n", "c".repeat(10_000_000));
+    let long = refused(&folder.text("long.csv", &long), &spec());
+    assert!(long.contains("is named in 10000000 bytes") && long.len() < 300, "{long}");
+    let words = Column::new("e".into(), [Series::new("".into(), ["a", "b"])]);
+    let words = folder.parquet("words.parquet", DataFrame::new(1, vec![words]).unwrap());
+    assert!(refused(&words, &TableSpec::default()).contains("column `e` holds lists of str, a vector needs numbers"));
     let damaged = folder.text("d.parquet", "PAR1 and no more");
     assert!(refused(&damaged, &spec()).contains("d.parquet"));
     // Cut anywhere, a table is an error or an honest part, never a panic.
