@@ -12,7 +12,7 @@ use stakeout_detect::fusion::{
     BaselineDetector, Detector, Fusion, ModelDetector, Observation, Outcome, Said, Scratch, SequenceDetector, Verdict,
     look,
 };
-use stakeout_detect::reliability::{Evidence, Reliability, Weighting, try_load};
+use stakeout_detect::reliability::{Evidence, Reliability, ReliabilityStore, Weighting, try_load};
 use stakeout_detect::sequence::SequenceModel;
 use stakeout_features::Inputs;
 use stakeout_features::scale::Scaled;
@@ -22,11 +22,13 @@ use stakeout_trainer::{Dataset, Experiment, Quiet, Reading, WindowCache, rundir}
 use crate::harness::{QUICK_GBT, QUICK_GRU, path, stakeout, stderr, store};
 
 /// A detector of another crate: whoever scans the network.
-struct Scans;
+struct Scans {
+    id: String,
+}
 
 impl Detector for Scans {
     fn id(&self) -> &str {
-        "acme/scans"
+        &self.id
     }
 
     fn look(&self, observation: &Observation<'_>, _scratch: &mut Scratch) -> Result<Said, DetectError> {
@@ -91,7 +93,7 @@ fn site(folder: &Path) -> Site {
     run(&["sequence", "train", "--num-samples", "3000", "--out", path(&sequence), "--resamples", "10"]);
     let sequence = SequenceModel::load(&sequence).unwrap();
     detectors.push(Box::new(SequenceDetector::new("sequence", sequence).unwrap()));
-    detectors.push(Box::new(Scans));
+    detectors.push(Box::new(Scans { id: "acme/scans".into() }));
 
     let experiment = Experiment::default();
     let reading = Reading::of(&experiment, Inputs::BOTH, &WindowCache::NONE);
@@ -126,7 +128,7 @@ fn feedback(folder: &Path, words: &[&str]) -> Reliability {
     if !words.is_empty() {
         run(&[&["calibrate", "--store", path(&file)], words].concat());
     }
-    let store = if file.exists() { try_load(&file).unwrap() } else { Default::default() };
+    let store = if file.exists() { try_load(&file).unwrap() } else { ReliabilityStore::default() };
     Reliability::new(Evidence::undecayed(&store), store.prior(), Weighting::LogOdds).unwrap()
 }
 
