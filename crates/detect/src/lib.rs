@@ -1,7 +1,7 @@
 //! What trained models need around them in the field, learnt from an analyst's word or from normal days alone.
 //!
-//! Everything here is a value that is updated, scored and stored; nothing knows a model, a store of telemetry or a table
-//! library, so that a live process can carry it.
+//! Everything here is a value that is updated, scored and stored; a model is only ever a `dyn BaseModel`, and nothing knows a
+//! store of telemetry or, without the feature `tables`, a table library, so that a live process can carry it.
 mod error;
 #[cfg(feature = "tables")]
 mod packed;

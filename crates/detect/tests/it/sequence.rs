@@ -121,6 +121,7 @@ fn p_values_of_normal_sequences_are_uniform_where_it_matters() {
         let below = judged.iter().filter(|p| p.p_value.unwrap() <= level).count() as f64;
         // Four standard errors; as many sequences stand behind the p-values as are asked.
         let room = 4.0 * (2.0 * level * (1.0 - level) / n).sqrt();
+        println!("{level}: {:.4} of {n}", below / n);
         assert!((below / n - level).abs() < room, "{level}: {}", below / n);
     }
 }
