@@ -250,8 +250,24 @@ impl Net for Recurrent {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use serde_json::json;
+
     use super::RecurrentConfig;
-    use crate::nn::checks::{Given, Named};
+    use crate::nn::checks::{self, Given, Named};
+    use crate::nn::estimator::NetConfig;
+
+    /// On odd widths, with layers, directions and dropouts.
+    pub(crate) fn one_operation_gives_what_the_library_gives<C: NetConfig>() {
+        let shapes = [(1, false, 0.0), (1, true, 0.3), (2, false, 0.3), (2, true, 0.0), (3, true, 0.3)];
+        for (layers, bidirectional, dropout) in shapes {
+            for hidden in [1, 19, 64] {
+                let settings = json!({
+                    "hidden": hidden, "layers": layers, "bidirectional": bidirectional, "dropout": dropout,
+                });
+                checks::fused_follows_the_library::<C>(&settings);
+            }
+        }
+    }
 
     /// One step of a cell: from the weights, their prefix, the input and the values that the cell keeps (the state first)
     /// to the values after it.

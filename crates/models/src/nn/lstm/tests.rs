@@ -36,15 +36,7 @@ fn logits_and_gradients_follow_the_formulas() {
 
 #[test]
 fn one_operation_gives_what_the_library_gives() {
-    for (layers, bidirectional, dropout) in
-        [(1, false, 0.0), (1, true, 0.3), (2, false, 0.3), (2, true, 0.0), (3, true, 0.3)]
-    {
-        for hidden in [1, 19, 64] {
-            let settings =
-                json!({"hidden": hidden, "layers": layers, "bidirectional": bidirectional, "dropout": dropout});
-            checks::fused_follows_the_library::<LstmConfig>(&settings);
-        }
-    }
+    recurrent::tests::one_operation_gives_what_the_library_gives::<LstmConfig>();
 }
 
 #[test]
