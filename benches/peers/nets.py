@@ -2,14 +2,14 @@
 """The nets' training steps and single predictions beside PyTorch's, by turns.
 
   cargo xtask bench --peers VENV nets [NAMES] [--threads 2] [--rounds 5] [--seconds 2] [--allocators LIBRARY] [--clock wall]
+    [--fused-adamw]
 
 NAMES is a list with commas out of mlp, cnn, gru, lstm, transformer, each also with _t100 behind it for windows of a hundred
 steps (not mlp). The shapes are the same on both sides: 46 channels, 20 steps, 8 classes, width 64 (the perceptron: 920
 inputs); ours is fed the share missing of each channel besides, and normalises in the convolutional net. Every round runs
 PyTorch, then ours, each as a process of its own; the table shows the median over the rounds of each side's median, and of
-the ratios peer / ours: above 1, ours is faster. PyTorch
-gets its fused AdamW, and for a single prediction the better of one thread and all. LIBRARY is an allocator (a .so) that PyTorch is also run under; the better
-of its two counts."""
+the ratios peer / ours: above 1, ours is faster. For a single prediction the better of one thread and all counts of PyTorch.
+LIBRARY is an allocator (a .so) that PyTorch is also run under; the better of its two counts."""
 import argparse, os, statistics, subprocess, sys, time
 
 CHANNELS, CLASSES, WIDTH = 46, 8, 64
@@ -64,7 +64,7 @@ def net(name):
     return Recurrent({"gru": nn.GRU, "lstm": nn.LSTM}[kind]), (steps, CHANNELS)
 
 
-def peer(names, seconds, threads):
+def peer(names, seconds, threads, fused):
     """Prints what `net_steps` prints, of PyTorch."""
     import torch
 
@@ -90,7 +90,7 @@ def peer(names, seconds, threads):
     for name in names:
         for batch in (64, 256):
             model, shape = net(name)
-            optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+            optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=fused or None)
             loss = torch.nn.CrossEntropyLoss()
             x, y = torch.randn(batch, *shape), torch.arange(batch) % CLASSES
 
@@ -129,6 +129,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--allocators", action="append", default=[], metavar="LIBRARY")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: mean processor time of all threads")
+    parser.add_argument("--fused-adamw", action="store_true", help="PyTorch's own, which it does not take by itself")
     parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     names = given.names.split(",")
@@ -136,11 +137,11 @@ def main():
     if unknown:
         parser.error(f"no net {unknown[0]}: {', '.join(NAMES)}")
     if given.peer:
-        return peer(names, given.seconds, given.threads)
+        return peer(names, given.seconds, given.threads, given.fused_adamw)
 
     ours = [os.path.abspath(given.binary), given.names, str(given.seconds)]
     theirs = [sys.executable, __file__, given.names, "--peer"]
-    theirs += ["--seconds", str(given.seconds), "--threads", str(given.threads)]
+    theirs += ["--seconds", str(given.seconds), "--threads", str(given.threads)] + ["--fused-adamw"] * given.fused_adamw
     environment = os.environ | {"RAYON_NUM_THREADS": str(given.threads)}
     rounds = []
     for _ in range(given.rounds):
