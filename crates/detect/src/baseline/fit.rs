@@ -1,80 +1,17 @@
 //! Learning a baseline: centre and spread from some vectors, the threshold from others.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
+use super::calibrated::{Calibrated, Calibration, Refusal};
+use super::learn::{learn, scores_by, without_clump, z};
 use super::parametric::{self, Observed, Parametric};
 use super::rows::{Number, Rows};
 use super::score::{Score, Skipped};
 use super::settings::{Method, Settings, ThresholdFrom};
 use super::shape::{Scorer, Scratch, Shape};
 use super::tail::{self, Tail};
-use super::{MIN_BASELINE_SAMPLES, Moments, blocks, clump, moments};
+use super::{MIN_BASELINE_SAMPLES, Moments, blocks, moments};
 use crate::DetectError;
-
-/// A budget that held-out vectors cannot vouch for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Refusal {
-    /// Held-out blocks that the budget needs.
-    pub needed: usize,
-    /// Held-out blocks that there are.
-    pub have: usize,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the budget needs {} held-out blocks, there are {}", self.needed, self.have)
-    }
-}
-
-/// Where a threshold comes from, and what it can promise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum Calibration {
-    /// Held-out vectors.
-    Conformal {
-        tail: Tail,
-        block_length: usize,
-        /// Vectors held out, and those among them that lay apart and were left out.
-        vectors: usize,
-        left_out: usize,
-    },
-    /// A distribution.
-    Parametric {
-        distribution: Parametric,
-        refused: Option<Refusal>,
-        block_length: Option<usize>,
-        vectors: usize,
-        left_out: usize,
-    },
-}
-
-/// Where a baseline's threshold comes from, for people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Calibrated {
-    /// `conformal` (a finite-sample guarantee) or `parametric` (none).
-    pub kind: &'static str,
-    /// Above this z a vector is an outlier.
-    pub threshold: f64,
-    /// The share of normal vectors above it: at most this, or by the distribution.
-    pub level: f64,
-    /// Vectors of a block; blocks, not vectors, are taken to be exchangeable.
-    pub block_length: Option<usize>,
-    /// Held-out blocks.
-    pub blocks: Option<usize>,
-    /// Vectors that were scored by a baseline that had not seen them.
-    pub held_out: usize,
-    /// Those among them that lay apart from all others and were left out. If they were normal after all, their share
-    /// comes on top of `level`.
-    pub left_out: usize,
-    /// Why there is no guarantee, where one was wanted.
-    pub refused: Option<Refusal>,
-    /// The distribution, where it is one: z² follows it.
-    pub distribution: Option<String>,
-}
 
 #[derive(Debug, Clone)]
 struct Ready {
@@ -316,76 +253,6 @@ impl Ready {
         }
         z(&self.scorer, vector, scratch)
     }
-}
-
-/// z, flagged and seen dimensions of a vector of the right width.
-fn z<T: Number>(scorer: &Scorer, vector: &[T], scratch: &mut Scratch) -> Result<(f64, usize, usize), Skipped> {
-    let distance = scorer.distance(vector, scratch);
-    // An infinite value is flagged in every dimension that is looked at, so that others need not be searched.
-    if distance.flagged > 0 && scorer.has_infinite(vector) {
-        return Err(Skipped::Infinite);
-    }
-    if distance.seen == 0 || distance.seen * 2 < scorer.used {
-        return Err(Skipped::Unobserved { seen: distance.seen, of: scorer.used });
-    }
-    // A finite value whose square is not lies as far as can be said.
-    let z = (distance.squared / distance.seen as f64).sqrt().min(f64::MAX);
-    Ok((z, distance.flagged, distance.seen))
-}
-
-/// Learns centre and spread. Where outliers are expected and the method cannot withstand them, vectors that lie apart by
-/// median and MAD are left out first. Returns the number of vectors learnt from, too.
-fn learn<T: Number>(rows: &Rows<'_, T>, settings: &Settings) -> Result<(Shape, Scorer, u64), DetectError> {
-    let own = |error: &'static str| DetectError::Data(error.into());
-    let kept = clean(rows, settings)?;
-    let rows = Rows::new(&kept, rows.width(), &[])?;
-    let shape = Shape::fit(&rows, settings.method, settings.half_life)?;
-    let scorer = shape.scorer().map_err(own)?;
-    Ok((shape, scorer, rows.len() as u64))
-}
-
-fn clean<'a, T: Number>(rows: &Rows<'a, T>, settings: &Settings) -> Result<Cow<'a, [T]>, DetectError> {
-    let share = settings.contamination();
-    if share > 0.0 && matches!(settings.method, Method::Diagonal | Method::Shrunk) {
-        let scorer = Shape::fit(rows, Method::Robust, settings.half_life)?.scorer();
-        let scorer = scorer.map_err(|error| DetectError::Data(error.into()))?;
-        let mut scratch = Scratch::default();
-        let scores: Vec<f64> = rows.iter().map(|row| z(&scorer, row, &mut scratch).map_or(0.0, |(z, ..)| z)).collect();
-        if let Some((cut, _)) = clump::above(&scores, share) {
-            let kept = rows.iter().zip(&scores).filter(|(_, score)| **score <= cut);
-            return Ok(Cow::Owned(kept.flat_map(|(row, _)| row).copied().collect()));
-        }
-    }
-    Ok(Cow::Borrowed(rows.values()))
-}
-
-/// The scores of rows in order, and how many of each given stretch have one.
-fn scores_by<T: Number>(scorer: &Scorer, rows: &Rows<'_, T>, stretches: &[usize]) -> (Vec<f64>, Vec<usize>) {
-    let mut scratch = Scratch::default();
-    let (mut scores, mut lengths, mut start) = (Vec::with_capacity(rows.len()), Vec::new(), 0);
-    for &stretch in stretches {
-        let before = scores.len();
-        let own = (start..start + stretch).filter_map(|row| z(scorer, rows.row(row), &mut scratch).ok());
-        scores.extend(own.map(|(z, ..)| z));
-        lengths.push(scores.len() - before);
-        start += stretch;
-    }
-    (scores, lengths)
-}
-
-/// Leaves out a clump of scores far above the rest; how many there were comes last.
-fn without_clump(scores: Vec<f64>, lengths: Vec<usize>, share: f64) -> (Vec<f64>, Vec<usize>, usize) {
-    let Some((cut, left_out)) = (share > 0.0).then(|| clump::above(&scores, share)).flatten() else {
-        return (scores, lengths, 0);
-    };
-    let mut rest = scores.as_slice();
-    let lengths = lengths.into_iter().map(|length| {
-        let (own, after) = rest.split_at(length);
-        rest = after;
-        own.iter().filter(|score| **score <= cut).count()
-    });
-    let lengths = lengths.collect();
-    (scores.into_iter().filter(|score| *score <= cut).collect(), lengths, left_out)
 }
 
 fn refusal(budget: f64, refused: Refusal, block_length: Option<usize>) -> String {

@@ -25,9 +25,11 @@
 //! ```
 
 mod blocks;
+mod calibrated;
 mod clump;
 mod file;
 mod fit;
+mod learn;
 mod moments;
 mod order;
 mod parametric;
@@ -40,8 +42,9 @@ mod shrunk;
 mod table;
 mod tail;
 
+pub use calibrated::{Calibrated, Refusal};
 pub use file::{Baselines, MAX_BYTES, Origin, VERSION};
-pub use fit::{Baseline, Calibrated, Refusal};
+pub use fit::Baseline;
 pub use moments::Moments;
 pub use rows::{Number, Rows};
 pub use score::{Score, Skipped};
