@@ -31,24 +31,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Options of every command.
+/// Options of every command, shown after its own.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Print the result as JSON on stdout
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub(crate) json: bool,
     /// Worker threads (default: one a core); results do not depend on it
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, global = true, display_order = 901, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,
     /// Which cut windows are kept on disk ($XDG_CACHE_HOME/stakeout/windows) for this run and the next: those that take
     /// more than 1 GiB, all, or none; results do not depend on it
-    #[arg(long, global = true, value_name = "WHICH", default_value = "large")]
+    #[arg(long, global = true, display_order = 902, value_name = "WHICH", default_value = "large")]
     pub(crate) keep_windows: KeepWindows,
     /// No progress on stderr
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 903)]
     pub(crate) quiet: bool,
     /// More detail: the reliability table in a report, the whole chain of an error
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, display_order = 904, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
 }
 
@@ -122,7 +122,7 @@ pub(crate) struct ImportTable {
     after_help = "Features are found by their names: `stakeout.inputs` of an export, or <channel>.<statistic>. See docs/interchange.md.\n\nExample:\n  stakeout import xgboost booster.json booster.stk --schema runs/gbt-host-realistic-1-0a1b2c3d\n  stakeout predict booster.stk stores/other"
 )]
 pub(crate) struct ImportXgboost {
-    /// The model, as `Booster.save_model(\"model.json\")` writes it
+    /// The model, as `Booster.save_model("model.json")` writes it
     pub(crate) model: PathBuf,
     /// The checkpoint to make
     pub(crate) out: PathBuf,
@@ -253,7 +253,7 @@ pub(crate) enum Scaling {
 /// Train and test: hold data out, fit, score, report; several models make a grid
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  stakeout train --model gru --split host\n  stakeout train --model gbt --split leave-one-host-out --store stores/smd --scaler host-clean\n  stakeout train --model all --split host --view both              # a grid: one directory, one table\n  stakeout train --model gbt,gru --split host --scaler global,host-clean --out runs/mine\n  stakeout train --resume runs/gru-host-realistic-1-0a1b2c3d       # a run or a grid\n  stakeout train --config runs/grid-host-0a1b2c3d/grid.toml --seed 2"
+    after_help = "Examples:\n  stakeout train --model gru --split host\n  stakeout train --model gbt --split leave-one-host-out --store stores/smd --scaler host-clean\n  stakeout train --model all --split host --view both   # a grid: one directory, one table\n  stakeout train --model gbt,gru --split host --scaler global,host-clean --out runs/mine\n  stakeout train --resume runs/gru-host-realistic-1-0a1b2c3d   # a run or a grid\n  stakeout train --config runs/grid-host-0a1b2c3d/grid.toml --seed 2"
 )]
 pub(crate) struct Train {
     /// The model, several, or `all` (the models of --config where it names them)
@@ -305,7 +305,7 @@ pub(crate) struct Eval {
 /// Class probabilities of every window of a store or of a live stream, labelled or not, as JSON Lines
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With --stdin, rows come in as they stand in an episode's files, of all sources, each source's in order of\nt_wall_ns. A line is printed for each window as soon as every source of the model has passed its end. Lines that\ncannot be used are dropped and reported; the exit code is then 1.\n\nExamples:\n  stakeout predict runs/gru-host-realistic-1-0a1b2c3d stores/other > predictions.jsonl\n  collector | stakeout predict runs/gru-host-realistic-1-0a1b2c3d --stdin"
+    after_help = "With --stdin, rows come in as they stand in an episode's files, of all sources, each source's in order of t_wall_ns. A line is printed for each window as soon as every source of the model has passed its end. Lines that cannot be used are dropped and reported; the exit code is then 1.\n\nExamples:\n  stakeout predict runs/gru-host-realistic-1-0a1b2c3d stores/other > predictions.jsonl\n  collector | stakeout predict runs/gru-host-realistic-1-0a1b2c3d --stdin"
 )]
 pub(crate) struct Predict {
     /// The run directory, or a checkpoint

@@ -19,8 +19,10 @@ pub(crate) struct Models {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
     /// List the kinds of model that can be trained
+    #[command(after_help = "Example:\n  stakeout models kinds")]
     Kinds,
     /// List a registry: the current model, earlier ones, candidates
+    #[command(after_help = "Example:\n  stakeout models list --registry models")]
     List(RegistryAt),
     /// Show where a model comes from and how it was judged, and read its files again; exit 1 when a byte was changed
     #[command(after_help = "Example:\n  stakeout models show 3f0c9a2b")]
