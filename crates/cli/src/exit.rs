@@ -77,7 +77,7 @@ pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
                     path.unwrap_or_default()
                 ));
             }
-            None => eprintln!("interrupted: nothing was written"),
+            None => crate::output::say("interrupted: no file was written"),
         }
         return exit;
     }

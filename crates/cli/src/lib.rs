@@ -46,7 +46,11 @@ pub fn main_with(models: ModelRegistry, recipes: RecipeRegistry) -> Exit {
         Err(error) => {
             // Help and version also come as errors; those are not usage errors.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            return if error.print().is_ok() { exit } else { Exit::Internal };
+            return match error.print() {
+                // A closed pipe ends the output in silence, as for any filter.
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::Internal,
+                _ => exit,
+            };
         }
     };
     if let Some(threads) = cli.global.threads

@@ -8,7 +8,8 @@ use stakeout_core::text::printable;
 pub(crate) fn line(text: &str) -> io::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        result => result,
+        Err(error) => Err(io::Error::new(error.kind(), format!("writing standard output: {error}"))),
+        Ok(()) => Ok(()),
     }
 }
 
