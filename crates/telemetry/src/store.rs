@@ -167,7 +167,14 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, TelemetryError> {
         let episodes = path.join(EPISODES_FOLDER);
         if !episodes.is_dir() {
-            let why = format!("there is no folder `{EPISODES_FOLDER}` in it: this is no store");
+            let why = if path.is_dir() {
+                format!("there is no folder `{EPISODES_FOLDER}` in it: this is no store")
+            } else if path.exists() {
+                "it is a file: this is no store, which is a folder; tables become one by `stakeout import table`"
+                    .to_owned()
+            } else {
+                "there is no such folder".to_owned()
+            };
             return Err(TelemetryError::store(path, why));
         }
         let corpus = Corpus::read(path)?;

@@ -282,6 +282,10 @@ pub fn read_experiment(path: &Path) -> Result<Experiment, TrainError> {
     if path.join(GRID).exists() {
         return Err(TrainError::run(path, "it is a grid: name one of the runs in it"));
     }
+    if !path.is_dir() {
+        let what = if path.exists() { "it is a file" } else { "there is no such folder" };
+        return Err(TrainError::run(path, format!("{what}: it is not a run directory")));
+    }
     if !file.exists() {
         return Err(TrainError::run(path, format!("there is no {EXPERIMENT}: it is not a run directory")));
     }
