@@ -227,9 +227,12 @@ fn load(path: &Path, threshold: Option<f64>) -> anyhow::Result<SequenceModel> {
     Ok(model)
 }
 
-fn score(args: &SequenceScore, _context: &Context) -> anyhow::Result<Exit> {
+fn score(args: &SequenceScore, context: &Context) -> anyhow::Result<Exit> {
     let model = load(&args.model, args.threshold)?;
     let data = read(&args.data, &args.columns, Names::Known(model.vocabulary()))?;
+    if model.training().simulated {
+        context.progress.say(stakeout_eval::render::SIMULATED);
+    }
     let mut scratch = Scratch::default();
     let mut text = String::new();
     for row in 0..data.len() {
@@ -387,6 +390,9 @@ fn drift(args: &SequenceDrift, context: &Context) -> anyhow::Result<Exit> {
         found.extend(found_now.into_iter().map(|finding| (row, finding)));
     }
     let windows = after.len() / args.window;
+    if model.training().simulated {
+        context.progress.say(stakeout_eval::render::SIMULATED);
+    }
     if context.json {
         let findings: Vec<Value> =
             found.iter().map(|(row, finding)| json!({ "row": row, "finding": finding })).collect();
@@ -404,7 +410,10 @@ fn drift(args: &SequenceDrift, context: &Context) -> anyhow::Result<Exit> {
             before.len()
         ))?;
         if after.len() % args.window > 0 {
-            output::line(&format!("the last {} sequences fill no window", after.len() % args.window))?;
+            output::line(&format!(
+                "the last {} sequences fill no window: only their score was looked at",
+                after.len() % args.window
+            ))?;
         }
     }
     Ok(if found.is_empty() { Exit::Ok } else { Exit::Finding })
