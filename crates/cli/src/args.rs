@@ -96,6 +96,7 @@ pub(crate) enum Import {
 /// Import columnar tables (parquet, CSV) as described by a mapping
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "stakeout import table [OPTIONS] --mapping <M.toml|NAME> <SRC>... <STORE>\n       stakeout import table --list",
     after_help = "How to write a mapping: docs/importing-tables.md.\n\nExample:\n  stakeout import table --mapping smd_subset smd.parquet stores/smd"
 )]
 pub(crate) struct ImportTable {

@@ -101,7 +101,7 @@ pub(crate) fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     exit
 }
 
-/// A missing file, one that is not text and one that is no regular file are bad input; any other word of the file
+/// A missing file, one that is not text, one that is no regular file and a file for a folder are bad input; any other word of the file
 /// system, and a library that failed, is not the user's doing.
 pub(crate) fn classify(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
@@ -115,7 +115,14 @@ pub(crate) fn classify(error: &anyhow::Error) -> Exit {
             _ => {}
         }
         if cause.downcast_ref::<io::Error>().is_some_and(|error| {
-            !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+            !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::InvalidData
+                    | io::ErrorKind::InvalidInput
+            )
         }) {
             return Exit::Internal;
         }

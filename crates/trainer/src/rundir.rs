@@ -84,6 +84,9 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Run`] when it holds a run.
     pub fn check_free(path: &Path) -> Result<(), TrainError> {
+        if path.is_file() {
+            return Err(TrainError::run(path, "it is there and is no folder: choose another --out"));
+        }
         if is_run(path) { Err(TrainError::run(path, TAKEN)) } else { Ok(()) }
     }
 

@@ -106,7 +106,7 @@ fn no_such_form(model: &dyn BaseModel, format: ExportFormat, cx: &ExportContext<
     let has = |other: &ExportFormat| model.export(*other, cx).is_ok_and(|bytes| bytes.is_some());
     let others: Vec<&str> = ExportFormat::ALL.iter().filter(|other| has(other)).map(|other| other.name()).collect();
     let others = match others.as_slice() {
-        [] => "in no other format either".to_owned(),
+        [] => "nor in any other format".to_owned(),
         others => format!("but as {}", others.join(", ")),
     };
     format!(

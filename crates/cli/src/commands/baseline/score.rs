@@ -94,7 +94,7 @@ pub(crate) fn run(args: &BaselineScore, context: &Context) -> anyhow::Result<Exi
     report(args, &baselines, &tallies, context)?;
     if tallies.values().all(|tally| tally.scored() == 0) {
         let reasons: Vec<&str> = tallies.values().flat_map(|tally| tally.skipped.keys().map(String::as_str)).collect();
-        bail!("no vector was scored: {}", reasons.first().unwrap_or(&"there is none"));
+        bail!("no vector was scored: {}", reasons.first().unwrap_or(&"no window or row is left to score"));
     }
     Ok(Exit::Ok)
 }
