@@ -69,7 +69,8 @@ impl Snapshot {
         rundir::checkpoint(run)?;
         for name in [METRICS, PREDICTIONS] {
             if fs::symlink_metadata(run.join(name)).is_err() {
-                let why = format!("there is no {name}: the run was not finished, continue it with --resume");
+                let why =
+                    format!("there is no {name}: the run was not finished, continue it with `stakeout train --resume`");
                 return Err(TrainError::Run { path: run.display().to_string(), why }.into());
             }
         }

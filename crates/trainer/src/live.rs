@@ -108,7 +108,10 @@ impl LiveModel {
         let file = if path.is_dir() {
             let file = rundir::checkpoint(path)?;
             if !path.join(METRICS).exists() {
-                return Err(TrainError::run(path, format!("there is no {METRICS}: it was not finished, use --resume")));
+                return Err(TrainError::run(
+                    path,
+                    format!("there is no {METRICS}: it was not finished, continue it with `stakeout train --resume`"),
+                ));
             }
             file
         } else {

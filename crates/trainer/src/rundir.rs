@@ -12,6 +12,7 @@ use stakeout_core::{ExportFormat, files};
 
 use crate::TrainError;
 use crate::config::Experiment;
+use crate::tune::SEARCH;
 
 /// The fitted model.
 pub const CHECKPOINT: &str = "checkpoint.stk";
@@ -254,7 +255,9 @@ pub fn checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
             "it holds many folds: name one, as {}",
             fold.path().join(format!("seed-{}", experiment.seed.list().first().unwrap_or(&1))).display()
         ),
-        None => format!("there is no {CHECKPOINT}: the run was not finished, continue it with --resume"),
+        None => {
+            format!("there is no {CHECKPOINT}: the run was not finished, continue it with `stakeout train --resume`")
+        }
     };
     Err(TrainError::run(path, why))
 }
@@ -284,6 +287,11 @@ pub fn read_experiment(path: &Path) -> Result<Experiment, TrainError> {
     let file = path.join(EXPERIMENT);
     if path.join(GRID).exists() {
         return Err(TrainError::run(path, "it is a grid: name one of the runs in it"));
+    }
+    if path.join(SEARCH).exists() {
+        let why =
+            "it is a search for settings: `stakeout tune --resume` continues it, its best.toml is for `train --config`";
+        return Err(TrainError::run(path, why));
     }
     if !path.is_dir() {
         let what = if path.exists() { "it is a file" } else { "there is no such folder" };

@@ -42,7 +42,10 @@ impl StoredRun {
         let checkpoint = rundir::checkpoint(path)?;
         let (header, model) = Checkpoint::load(&checkpoint, registry, device)?;
         if !path.join(METRICS).exists() {
-            return Err(TrainError::run(path, format!("there is no {METRICS}: it was not finished, use --resume")));
+            return Err(TrainError::run(
+                path,
+                format!("there is no {METRICS}: it was not finished, continue it with `stakeout train --resume`"),
+            ));
         }
         Ok(Self { experiment, result: rundir::read_json(&path.join(METRICS))?, header, model })
     }

@@ -23,6 +23,8 @@ fn help_of_every_command_has_an_example() {
     for words in commands.iter().map(|c| vec![*c]).chain([
         vec!["import", "table"],
         vec!["import", "xgboost"],
+        vec!["models", "kinds"],
+        vec!["models", "list"],
         vec!["baseline", "train"],
         vec!["baseline", "score"],
         vec!["sequence", "train"],
