@@ -69,8 +69,7 @@ fn windows(labels: &[u16], channels: usize, steps: usize, classes: u16) -> Outco
         about: String::new(),
     });
     // a tenth of a second a step
-    let window =
-        WindowSpec { length_ns: steps as i64 * 100_000_000, steps: steps as u32, ..WindowSpec::default() };
+    let window = WindowSpec { length_ns: steps as i64 * 100_000_000, steps: steps as u32, ..WindowSpec::default() };
     let classes = ClassList::try_from((0..classes).map(|class| format!("class-{class}")).collect::<Vec<_>>())?;
     let schema = Schema::new(specs, View::Realistic, window, classes, 1)?;
     // Knuth's MMIX linear congruential generator

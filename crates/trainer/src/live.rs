@@ -55,8 +55,10 @@ pub enum Clean<'a> {
 pub struct LivePrediction<'a> {
     /// Start of the window in `t_wall_ns`.
     pub t0_ns: i64,
-    /// The most probable class.
-    pub predicted: &'a str,
+    /// The most probable class; `None` where nothing was observed, which is no class.
+    pub predicted: Option<&'a str>,
+    /// Share of the model's inputs that were observed, 0 to 1.
+    pub observed: f64,
     /// One probability a class, by name.
     pub probabilities: ByClass<'a>,
     /// Whether the model is simulated: says nothing about real malware.
@@ -81,7 +83,10 @@ struct Scorer {
 }
 
 impl Scorer {
-    fn score(&mut self, batch: &mut Batch) -> Result<&[f32], TrainError> {
+    /// The share of the inputs that were observed, and the probabilities.
+    fn score(&mut self, batch: &mut Batch) -> Result<(f64, &[f32]), TrainError> {
+        let observed = batch.values.iter().filter(|value| value.is_finite()).count();
+        let observed = observed as f64 / batch.values.len().max(1) as f64;
         if let Some(moments) = &self.moments {
             scale::apply(moments, batch);
         }
@@ -89,7 +94,7 @@ impl Scorer {
         if let Some(map) = &self.calibration {
             map.apply(&mut self.probabilities);
         }
-        Ok(&self.probabilities)
+        Ok((observed, &self.probabilities))
     }
 }
 
@@ -194,11 +199,16 @@ impl LiveModel {
     }
 }
 
-fn prediction<'a>(header: &'a CheckpointHeader, t0_ns: i64, probabilities: &'a [f32]) -> LivePrediction<'a> {
+fn prediction<'a>(
+    header: &'a CheckpointHeader,
+    t0_ns: i64,
+    (observed, probabilities): (f64, &'a [f32]),
+) -> LivePrediction<'a> {
     let classes = header.schema.classes.names();
     LivePrediction {
         t0_ns,
-        predicted: &classes[usize::from(argmax(probabilities))],
+        predicted: (observed > 0.0).then(|| &*classes[usize::from(argmax(probabilities))]),
+        observed,
         probabilities: ByClass { classes, probabilities },
         simulated: header.simulated,
     }

@@ -1,5 +1,6 @@
 //! `stakeout predict --stdin`.
 
+use std::cell::Cell;
 use std::io::{Write, stdin, stdout};
 
 use anyhow::Context as _;
@@ -31,13 +32,15 @@ pub(crate) fn run(args: &Predict, context: &Context) -> anyhow::Result<Exit> {
         context.progress.say(stakeout_eval::render::SIMULATED);
     }
     let (mut out, mut text) = (stdout().lock(), Vec::new());
+    let windows = Cell::new(0u64);
     let mut emit = |prediction: &LivePrediction<'_>| {
+        windows.set(windows.get() + 1);
         text.clear();
         serde_json::to_writer(&mut text, prediction).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
         out.write_all(&text).and_then(|()| out.flush()).map_err(failed)
     };
-    let (mut buffer, mut dropped) = (Vec::new(), 0u64);
+    let (mut buffer, mut dropped, mut told) = (Vec::new(), 0u64, false);
     let mut lines = StreamLines::new(stdin().lock(), Limits::default().line, &mut buffer);
     let broken = loop {
         match lines.next_line() {
@@ -47,16 +50,25 @@ pub(crate) fn run(args: &Predict, context: &Context) -> anyhow::Result<Exit> {
                     dropped += 1;
                     report(dropped, number, &why);
                 }
+                // while there is time to mend the source: the end of a live stream may never come
+                if !told && windows.get() > 0 {
+                    told = true;
+                    absent(&model);
+                }
             }
             Ok(None) => break None,
             Err(problem) => break Some(problem),
         }
     };
     model.finish(&mut emit)?;
+    if !told {
+        absent(&model);
+    }
     account(&model, context);
+    let blind = windows.get() > 0 && model.absent().len() == model.header.schema.channels.len();
     match broken {
         Some(problem) => Err(anyhow::Error::new(std::io::Error::other(problem.text)).context("reading standard input")),
-        None => Ok(if dropped > 0 { Exit::Finding } else { Exit::Ok }),
+        None => Ok(if dropped > 0 || blind { Exit::Finding } else { Exit::Ok }),
     }
 }
 
@@ -66,6 +78,23 @@ fn report(dropped: u64, line: u64, why: &Dropped) {
     }
     if dropped == REPORTED {
         say("further lines are counted, and reported when their number has doubled");
+    }
+}
+
+/// Which of the model's channels have not come so far.
+fn absent(model: &LiveModel) {
+    let (absent, all) = (model.absent(), model.header.schema.channels.len());
+    if absent.is_empty() || model.counts().lines == 0 {
+        return;
+    }
+    let names = absent[..absent.len().min(5)].join(", ");
+    let more = if absent.len() > 5 { ", ..." } else { "" };
+    say(&format!(
+        "warning: {} of the model's {all} channels have not come, and are missing: {names}{more}",
+        absent.len()
+    ));
+    if absent.len() == all {
+        say("nothing of what the model looks at is there: are these the rows of its corpus, with its names of fields?");
     }
 }
 
@@ -82,12 +111,6 @@ fn account(model: &LiveModel, context: &Context) {
     }
     if restarts > 0 {
         say(&format!("warning: the clock of the rows moved {restarts} times; windows started anew there"));
-    }
-    let absent = model.absent();
-    if !absent.is_empty() && lines > 0 {
-        let names = absent[..absent.len().min(5)].join(", ");
-        let more = if absent.len() > 5 { ", ..." } else { "" };
-        say(&format!("warning: {} of the model's channels never came and were missing: {names}{more}", absent.len()));
     }
     let idle =
         if not_asked > 0 { format!(", {not_asked} of sources that the model does not look at") } else { String::new() };

@@ -362,6 +362,13 @@ fn drift(args: &SequenceDrift, context: &Context) -> anyhow::Result<Exit> {
     let mut scratch = Scratch::default();
     let before = read(&args.baseline, &args.columns, Names::Known(model.vocabulary()))?;
     let after = read(&args.data, &args.columns, Names::Known(model.vocabulary()))?;
+    for (path, data) in [(&args.baseline, &before), (&args.data, &after)] {
+        anyhow::ensure!(
+            data.len() > 0,
+            "{}: there are no sessions: a source that is silent is not one without drift",
+            path.display()
+        );
+    }
     let mut said = Vec::new();
     model.predict_all(&before, &mut scratch, &mut said);
     // Rare is what the baseline itself has in one of a hundred; scores are told in its own spread.

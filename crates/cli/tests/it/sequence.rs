@@ -103,6 +103,11 @@ fn a_file_is_learnt_scored_evaluated_updated_and_watched() {
         file
     };
     let (slow, fast) = (timed("slow.jsonl", 60_000_000_000), timed("fast.jsonl", 1_000_000));
+    let silent = folder.path().join("silent.jsonl");
+    std::fs::write(&silent, "").unwrap();
+    let output = watch(&silent);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("silent"), "{}", stderr(&output));
     let clocked = |data: &Path| stakeout(["sequence", "drift", path(&model), path(&slow), path(data)]);
     assert_eq!(clocked(&slow).status.code(), Some(0), "{}", stdout(&clocked(&slow)));
     let crowd = clocked(&fast);

@@ -217,5 +217,32 @@ fn a_prediction_is_out_before_the_stream_ends_and_missing_channels_are_told() {
     assert!(!rest.is_empty());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    assert!(stderr(&output).contains("17 of the model's channels never came"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("17 of the model's 46 channels have not come"), "{}", stderr(&output));
+}
+
+/// A detector whose sensors are misnamed must not say that all is well, nor that anything is wrong.
+#[test]
+fn rows_without_any_of_the_models_channels_are_a_finding_and_no_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = train(folder.path(), "blind", "gbt", &QUICK_GBT);
+    let (id, _, _) = stored(&run).swap_remove(2);
+    let rows = String::from_utf8(rows(&id, &DEPLOYABLE)).unwrap();
+    let misnamed: Vec<String> = rows
+        .lines()
+        .map(|line| {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let known = ["t_mono_ns", "t_wall_ns", "source", "available_in_deployment"];
+            let renamed = row.as_object().unwrap().iter().map(|(key, value)| match known.contains(&key.as_str()) {
+                true => (key.clone(), value.clone()),
+                false => (format!("x_{key}"), value.clone()),
+            });
+            Value::Object(renamed.collect()).to_string()
+        })
+        .collect();
+    let output = stream(&run, &[], (misnamed.join("\n") + "\n").as_bytes());
+    let windows = lines(&output);
+    assert!(!windows.is_empty(), "{}", stderr(&output));
+    assert!(windows.iter().all(|window| window["predicted"].is_null() && window["observed"] == 0.0), "{windows:?}");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("29 of the model's 29 channels have not come"), "{}", stderr(&output));
 }

@@ -287,13 +287,11 @@ fn read(path: &Path, spec: &TableSpec) -> Result<DataFrame, DetectError> {
     }
     let bytes = files::read_regular(path, MAX_BYTES).map_err(failed)?;
     if bytes.starts_with(b"PAR1") {
-        let (needed, size) = guarded(path, || {
-            let mut reader = ParquetReader::new(Cursor::new(&bytes[..]));
-            let names: Vec<String> = reader.schema()?.iter_names().map(ToString::to_string).collect();
-            let needed: Vec<String> = names.into_iter().filter(|name| !spec.ignore.contains(name)).collect();
-            let size = packed::unpacked(&mut reader, &needed)?;
-            Ok((needed, size))
-        })?;
+        let mut reader = ParquetReader::new(Cursor::new(&bytes[..]));
+        let names = guarded(path, || Ok(reader.schema()?.iter_names().map(ToString::to_string).collect::<Vec<_>>()))?;
+        known(path, spec, &names)?;
+        let needed: Vec<String> = names.into_iter().filter(|name| !spec.ignore.contains(name)).collect();
+        let size = guarded(path, || packed::unpacked(&mut reader, &needed))?;
         if size > MAX_BYTES {
             return Err(DetectError::TooLarge { path: name, size, cap: MAX_BYTES });
         }
@@ -308,11 +306,22 @@ fn read(path: &Path, spec: &TableSpec) -> Result<DataFrame, DetectError> {
     let Some(separator) = separator(path) else {
         return Err(fault(path, "it is neither parquet nor named .csv or .tsv".into()));
     };
-    guarded(path, || {
+    let frame = guarded(path, || {
         let options = CsvReadOptions::default().with_has_header(true).with_infer_schema_length(None);
         let options = options.map_parse_options(|parse| parse.with_separator(separator)).with_n_threads(Some(1));
         options.into_reader_with_file_handle(Cursor::new(&bytes[..])).finish()
-    })
+    })?;
+    let names: Vec<String> = frame.get_column_names().iter().map(ToString::to_string).collect();
+    known(path, spec, &names)?;
+    Ok(frame)
+}
+
+/// A column that is to be ignored and is not there would be a dimension under its right name.
+fn known(path: &Path, spec: &TableSpec, names: &[String]) -> Result<(), DetectError> {
+    match spec.ignore.iter().find(|name| !names.contains(name)) {
+        Some(name) => Err(absent(path, name, names)),
+        None => Ok(()),
+    }
 }
 
 /// Runs a reader; what goes wrong is an error of the file.

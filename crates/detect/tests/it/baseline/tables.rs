@@ -109,6 +109,9 @@ fn what_is_no_table_of_vectors_is_an_error_that_names_it() {
     assert!(refused(&path, &TableSpec { label: Some("part".into()), ..spec() }).contains("a label needs numbers"));
     let ignore: Vec<String> = ["part", "a", "b"].map(Into::into).to_vec();
     assert!(refused(&path, &TableSpec { ignore, ..spec() }).contains("no column is left"));
+    // what was to be ignored would have been a dimension
+    let ignore = vec!["parrt".to_owned()];
+    assert!(refused(&path, &TableSpec { ignore, ..spec() }).contains("there is no column `parrt`"));
     let holes = folder.text("h.csv", "host,a,y\n,1,0\n");
     assert!(refused(&holes, &spec()).contains("row 1 has no host"));
     assert!(refused(&folder.text("t.txt", TABLE), &spec()).contains("neither parquet nor named .csv"));
