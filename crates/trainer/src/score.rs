@@ -106,18 +106,18 @@ impl StoredRun {
     }
 
     /// Scores all labelled windows of another store. A host-clean scaler reads that store's own calibration stretches.
-    /// Hosts and samples that the run was trained on too are named in the notes.
+    /// Hosts and samples that the run was trained on too are named in the notes. `None` where it is the store that the run was
+    /// trained on, wherever that lies by now: [`Self::score_again`] is for that.
     ///
     /// # Errors
-    /// When the store's channels, classes or windows are not the model's, or it is the store that the run was trained
-    /// on.
+    /// When the store's channels, classes or windows are not the model's.
     pub fn score_store(
         &self,
         store: &Path,
         cache: &WindowCache,
         progress: &dyn Progress,
         cancel: &AtomicBool,
-    ) -> Result<(Metrics, Dataset), TrainError> {
+    ) -> Result<Option<(Metrics, Dataset)>, TrainError> {
         let dataset = Dataset::open_as(
             store,
             &self.header.schema,
@@ -136,14 +136,12 @@ impl StoredRun {
             fitted => fitted,
         };
         if dataset.digest == self.result.origin.data_digest {
-            return Err(TrainError::Data(
-                "this is the store that the run was trained on: leave it out to score the run's own test side".into(),
-            ));
+            return Ok(None);
         }
         let rows: Vec<usize> = (0..dataset.index.len()).collect();
         let mut metrics = self.metrics(&dataset, scaler, "all", &[(Side::Test, &rows)])?;
         metrics.notes.extend(self.result.trained_on.shared_with(&dataset.index));
-        Ok((metrics, dataset))
+        Ok(Some((metrics, dataset)))
     }
 
     fn metrics(

@@ -10,14 +10,20 @@ use crate::{Context, Exit, interrupt, output};
 pub(crate) fn run(args: &Eval, context: &Context) -> anyhow::Result<Exit> {
     let stored = StoredRun::open(&args.run, &context.models, args.device.parse()?)?;
     let (progress, cancel) = (&*context.progress, interrupt::flag());
-    let (metrics, dataset, same) = match &args.store {
-        Some(store) => {
-            let (metrics, dataset) = stored.score_store(store, &context.cache, progress, cancel)?;
-            (metrics, dataset, None)
-        }
+    let elsewhere = match &args.store {
+        Some(store) => stored.score_store(store, &context.cache, progress, cancel)?,
+        None => None,
+    };
+    let (metrics, dataset, same) = match elsewhere {
+        Some((metrics, dataset)) => (metrics, dataset, None),
         None => {
-            let own = stored.experiment.run.as_ref().and_then(|run| run.store.clone());
-            let (_, store) = what::store(own.as_deref(), context)?;
+            let store = match &args.store {
+                Some(moved) => moved.clone(),
+                None => {
+                    let own = stored.experiment.run.as_ref().and_then(|run| run.store.clone());
+                    what::store(own.as_deref(), context)?.1
+                }
+            };
             let (metrics, dataset) = stored.score_again(&store, &context.recipes, &context.cache, progress, cancel)?;
             let same = stored.result.metrics.as_ref() == Some(&metrics);
             (metrics, dataset, Some(same))
@@ -33,12 +39,12 @@ pub(crate) fn run(args: &Eval, context: &Context) -> anyhow::Result<Exit> {
         let mut origin = stored.result.origin.clone();
         origin.simulated = dataset.simulated || stored.header.simulated;
         (origin.corpus, origin.data_digest) = (dataset.corpus.clone(), dataset.digest.clone());
-        if args.store.is_some() {
+        if same.is_none() {
             origin.recipe = format!("another store ({}); trained with recipe {}", dataset.corpus, origin.recipe);
         }
-        let (held_out, ledger) = match &args.store {
-            Some(_) => (vec!["nothing: another store".to_owned()], String::new()),
-            None => {
+        let (held_out, ledger) = match same {
+            None => (vec!["nothing: another store".to_owned()], String::new()),
+            Some(_) => {
                 let ledger = stored.result.ledger.as_ref().map(|ledger| ledger.render(report::WIDTH));
                 (stored.result.held_out.clone(), ledger.unwrap_or_default())
             }
