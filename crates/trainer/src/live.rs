@@ -55,9 +55,9 @@ pub enum Clean<'a> {
 pub struct LivePrediction<'a> {
     /// Start of the window in `t_wall_ns`.
     pub t0_ns: i64,
-    /// The most probable class; `None` where nothing was observed, which is no class.
+    /// The most probable class; `None` where nothing was observed, or no channel of the model has come yet.
     pub predicted: Option<&'a str>,
-    /// Share of the model's inputs that were observed, 0 to 1.
+    /// Share of the model's inputs that were observed, 0 to 1. An amount that its source did not speak of is 0, and observed.
     pub observed: f64,
     /// One probability a class, by name.
     pub probabilities: ByClass<'a>,
@@ -173,7 +173,8 @@ impl LiveModel {
         mut emit: impl FnMut(&LivePrediction<'_>) -> Result<(), TrainError>,
     ) -> Result<Option<Dropped>, TrainError> {
         let Self { header, scorer, rows } = self;
-        rows.line(line, |t0_ns, batch| emit(&prediction(header, t0_ns, scorer.score(batch)?)))
+        let sees = rows.has_seen_a_channel();
+        rows.line(line, |t0_ns, batch| emit(&prediction(header, t0_ns, sees, scorer.score(batch)?)))
     }
 
     /// Hands the windows that are complete once no line is to come to `emit`.
@@ -185,7 +186,8 @@ impl LiveModel {
         mut emit: impl FnMut(&LivePrediction<'_>) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
         let Self { header, scorer, rows } = self;
-        rows.finish(|t0_ns, batch| emit(&prediction(header, t0_ns, scorer.score(batch)?)))
+        let sees = rows.has_seen_a_channel();
+        rows.finish(|t0_ns, batch| emit(&prediction(header, t0_ns, sees, scorer.score(batch)?)))
     }
 
     /// What became of the lines so far.
@@ -202,12 +204,13 @@ impl LiveModel {
 fn prediction<'a>(
     header: &'a CheckpointHeader,
     t0_ns: i64,
+    sees: bool,
     (observed, probabilities): (f64, &'a [f32]),
 ) -> LivePrediction<'a> {
     let classes = header.schema.classes.names();
     LivePrediction {
         t0_ns,
-        predicted: (observed > 0.0).then(|| &*classes[usize::from(argmax(probabilities))]),
+        predicted: (sees && observed > 0.0).then(|| &*classes[usize::from(argmax(probabilities))]),
         observed,
         probabilities: ByClass { classes, probabilities },
         simulated: header.simulated,

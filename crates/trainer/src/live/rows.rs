@@ -171,6 +171,11 @@ impl LiveRows {
         LiveCounts { counter_resets: self.live.counter_resets(), ..self.counts.clone() }
     }
 
+    /// Whether any line so far had a key for any channel.
+    pub fn has_seen_a_channel(&self) -> bool {
+        Source::ALL.into_iter().any(|source| self.parser.carried(source).iter().any(|carried| *carried))
+    }
+
     /// Names of the channels of `schema` that no line so far had a key for.
     pub fn absent<'a>(&self, schema: &'a Schema) -> Vec<&'a str> {
         let of = |source| Live::channels(schema, source).zip(self.parser.carried(source));
