@@ -364,7 +364,7 @@ fn drift(args: &SequenceDrift, context: &Context) -> anyhow::Result<Exit> {
     let after = read(&args.data, &args.columns, Names::Known(model.vocabulary()))?;
     for (path, data) in [(&args.baseline, &before), (&args.data, &after)] {
         anyhow::ensure!(
-            data.len() > 0,
+            !data.is_empty(),
             "{}: there are no sessions: a source that is silent is not one without drift",
             path.display()
         );

@@ -232,9 +232,9 @@ fn rows_without_any_of_the_models_channels_are_a_finding_and_no_class() {
         .map(|line| {
             let row: Value = serde_json::from_str(line).unwrap();
             let known = ["t_mono_ns", "t_wall_ns", "source", "available_in_deployment"];
-            let renamed = row.as_object().unwrap().iter().map(|(key, value)| match known.contains(&key.as_str()) {
-                true => (key.clone(), value.clone()),
-                false => (format!("x_{key}"), value.clone()),
+            let renamed = row.as_object().unwrap().iter().map(|(key, value)| {
+                let name = if known.contains(&key.as_str()) { key.clone() } else { format!("x_{key}") };
+                (name, value.clone())
             });
             Value::Object(renamed.collect()).to_string()
         })
