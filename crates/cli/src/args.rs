@@ -319,7 +319,7 @@ pub(crate) struct Predict {
     #[arg(long)]
     pub(crate) stdin: bool,
     /// How long, by the rows' own clock, a window waits for a source that has not passed its end
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, requires = "stdin")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, requires = "stdin", allow_negative_numbers = true)]
     pub(crate) patience: f64,
     /// A store whose corpus.toml says what the rows hold (default: the built-in channels)
     #[arg(long, value_name = "STORE", requires = "stdin")]

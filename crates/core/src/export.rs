@@ -87,12 +87,11 @@ impl<'a> ExportContext<'a> {
                 return Err(CoreError::invalid("host", host, why));
             }
             (Scaler::HostClean(by_host), host) => {
-                let known = || by_host.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                let named = host.unwrap_or_default();
-                Some(by_host.get(named).ok_or_else(|| {
-                    let why =
-                        format!("the scaler is host-clean, an export is for one host: add --host NAME ({})", known());
-                    CoreError::invalid("host", named, why)
+                let moments = host.and_then(|host| by_host.get(host));
+                Some(moments.ok_or_else(|| {
+                    let known = by_host.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    let why = format!("the scaler is host-clean, an export is for one host: add --host NAME ({known})");
+                    CoreError::invalid("host", host.unwrap_or("(none named)"), why)
                 })?)
             }
         };
