@@ -8,6 +8,8 @@ use anyhow::{Context as _, bail};
 use stakeout_telemetry::simulate::FAULTS_FILE;
 use stakeout_telemetry::store::{EPISODES_FOLDER, INDEX_FILE};
 
+use crate::interrupt::Begun;
+
 /// What a store consists of; anything else in a folder was put there by somebody.
 const OWN: [&str; 6] = ["corpus.toml", INDEX_FILE, EPISODES_FOLDER, FAULTS_FILE, "validation.parquet", ".lock"];
 
@@ -22,7 +24,9 @@ pub(crate) fn store<T>(path: &Path, force: bool, make: impl FnOnce(&Path) -> any
     let staging = tempfile::Builder::new().prefix(".partial-store-").tempdir_in(parent);
     let staging = staging.with_context(|| format!("making a folder in {}", parent.display()))?;
     let built = staging.path().join("store");
+    let begun = Begun::in_folder(staging.path());
     let made = make(&built)?;
+    drop(begun);
     // Looked at again: another process may have been here meanwhile.
     check(path, force)?;
     if path.exists() {

@@ -71,3 +71,23 @@ fn an_edited_experiment_is_not_continued_and_a_killed_run_can_be_started_over() 
     assert!(over.status.success(), "{}", stderr(&over));
     assert!(!run.join(".tmp-abc").exists());
 }
+
+/// It left a hidden folder beside the store, and no word.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_simulation_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let words = ["simulate", path(&store), "--episodes", "5000", "--hosts", "4", "--seed", "1"];
+    let child = command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path().join("store/episodes").exists();
+    while !std::fs::read_dir(folder.path()).unwrap().any(begun) {
+        std::thread::yield_now();
+    }
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing was made"), "{}", stderr(&output));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
