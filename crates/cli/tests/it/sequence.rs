@@ -160,6 +160,7 @@ fn hostile_and_damaged_files_are_refused_with_their_place() {
         (format!("{good}\n{}", good.replace(":0", ":7")), "bad.jsonl:2: "),
         (good.clone(), "at least 10 are needed"),
         (String::new(), "0 different normal sequences"),
+        ("{\"features\":{\"sequence\":[\"open\"]}}".to_owned(), "usual; 1 without a label were left out"),
     ] {
         std::fs::write(&bad, text).unwrap();
         refused(&["sequence", "train", path(&bad), "--out", path(&model)], expected);

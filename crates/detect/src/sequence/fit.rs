@@ -108,8 +108,12 @@ fn classes(all: &mut Distinct<'_>, mode: Mode, remarks: &mut Vec<String>) -> Res
     let of = |counts: &[u64]| counts.iter().filter(|n| **n > 0).count();
     let (normal, anomalous) = (of(&all.normal), of(&all.anomalous));
     if normal < FEWEST {
+        let unlabelled = match all.unlabelled {
+            0 => String::new(),
+            n => format!("; {n} without a label were left out"),
+        };
         return Err(DetectError::Data(format!(
-            "{normal} different normal sequences (label 0): at least {FEWEST} are needed to learn what is usual"
+            "{normal} different normal sequences (label 0): at least {FEWEST} are needed to learn what is usual{unlabelled}"
         )));
     }
     let classes = match mode {
