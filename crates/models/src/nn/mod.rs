@@ -8,9 +8,10 @@
 //! depend on the batch alone, and their gradients are added in order.
 //!
 //! In reading order: `mlp`, `cnn`, `gru` and `lstm` (with `recurrent`), `transformer` (the nets), `estimator`, `train`,
-//! `model`, then the parts: `prepare` and `input`, `infer` (fitted nets on slices; each net's own part stands in its
-//! `infer`), `ops` (fused layers), `feed`, `augment`, `norm`, `optim`, `state`, `weights`, `config`, `rng`, and `export`
-//! (fitted nets in other programs; each net's own part stands in its `graph`).
+//! `model`, then the parts: `prepare` and `input`, `ops` (a net as one operation; each net's own part stands in its `fused`),
+//! `infer` (fitted nets on slices; a part of its own, where a net has one, stands in its `infer`), `feed`, `augment`, `norm`,
+//! `optim`, `state`, `weights`, `config`, `rng`, and `export` (fitted nets in other programs; each net's own part stands in its
+//! `graph`).
 
 mod augment;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A whole net as one operation: a batch and all weights in, logits out.
 //!
-//! Nets whose layers have few numbers each spend more on the graph between their layers than on the layers. Such a net
-//! computes on slices ([`Whole`]), and its weights are one leaf.
+//! Layers of few numbers cost less than the graph between them. A net therefore computes on slices ([`Whole`]), and its weights
+//! are one leaf.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
