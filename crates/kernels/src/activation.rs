@@ -1,75 +1,17 @@
-//! Exponential, sigmoid and hyperbolic tangent of whole rows.
+//! Exponential, sigmoid and hyperbolic tangent.
 //!
 //! The exponential is reduced to `2^n · exp(r)` with |r| ≤ ln 2 / 2 and a polynomial of degree 6 on the rest (the scheme of
 //! Cody and Waite, "Software Manual for the Elementary Functions", 1980, chapter 6; the rest of the Taylor series is below 1.3e-7 on so
 //! short an interval). No branch, so that it is as fast as its multiplications.
 //!
-//! Errors against double precision, tested below: [`Function::Exp`] 4e-7 relative on -87..88, outside of which its argument
-//! is held at those ends; [`Function::Sigmoid`] 2e-7 and [`Function::Tanh`] 4e-7 absolute, everywhere. NaN gives some number.
+//! Errors against double precision, tested below: [`exp`] 4e-7 relative on -87..88, outside of which its argument
+//! is held at those ends; [`sigmoid`] 2e-7 and [`tanh`] 4e-7 absolute, everywhere. NaN gives some number.
 
 #![allow(clippy::inline_always)] // vector code must be compiled as part of the function that turns the instruction set on
 
 use std::f32::consts::LOG2_E;
 
-use pulp::{Simd, WithSimd};
-
-use crate::simd::{Level, load, parts, store};
-
-/// A function of one number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Function {
-    /// `exp(x)`.
-    Exp,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// `(exp(2x) - 1) / (exp(2x) + 1)`.
-    Tanh,
-}
-
-/// Replaces every number by its function.
-pub fn apply(level: Level, function: Function, row: &mut [f32]) {
-    level.run(Apply { function, row });
-}
-
-struct Apply<'a> {
-    function: Function,
-    row: &'a mut [f32],
-}
-
-impl WithSimd for Apply<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let row = self.row;
-        match self.function {
-            Function::Exp => parts::<S>(
-                row.len(),
-                #[inline(always)]
-                |part| {
-                    let value = exp(simd, load(simd, row, part));
-                    store(simd, row, part, value);
-                },
-            ),
-            Function::Sigmoid => parts::<S>(
-                row.len(),
-                #[inline(always)]
-                |part| {
-                    let value = sigmoid(simd, load(simd, row, part));
-                    store(simd, row, part, value);
-                },
-            ),
-            Function::Tanh => parts::<S>(
-                row.len(),
-                #[inline(always)]
-                |part| {
-                    let value = tanh(simd, load(simd, row, part));
-                    store(simd, row, part, value);
-                },
-            ),
-        }
-    }
-}
+use pulp::Simd;
 
 /// 1.5 · 2^23: a float of this size has no room for a fraction, so that adding it rounds to a whole number, which then
 /// stands in the lowest bits.
@@ -114,8 +56,66 @@ pub(crate) fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use pulp::WithSimd;
 
     use super::*;
+    use crate::simd::{Level, load, parts, store};
+
+    /// A function of one number.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Function {
+        /// `exp(x)`.
+        Exp,
+        /// `1 / (1 + exp(-x))`.
+        Sigmoid,
+        /// `(exp(2x) - 1) / (exp(2x) + 1)`.
+        Tanh,
+    }
+
+    /// Replaces every number by its function.
+    fn apply(level: Level, function: Function, row: &mut [f32]) {
+        level.run(Apply { function, row });
+    }
+
+    struct Apply<'a> {
+        function: Function,
+        row: &'a mut [f32],
+    }
+
+    impl WithSimd for Apply<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let row = self.row;
+            match self.function {
+                Function::Exp => parts::<S>(
+                    row.len(),
+                    #[inline(always)]
+                    |part| {
+                        let value = exp(simd, load(simd, row, part));
+                        store(simd, row, part, value);
+                    },
+                ),
+                Function::Sigmoid => parts::<S>(
+                    row.len(),
+                    #[inline(always)]
+                    |part| {
+                        let value = sigmoid(simd, load(simd, row, part));
+                        store(simd, row, part, value);
+                    },
+                ),
+                Function::Tanh => parts::<S>(
+                    row.len(),
+                    #[inline(always)]
+                    |part| {
+                        let value = tanh(simd, load(simd, row, part));
+                        store(simd, row, part, value);
+                    },
+                ),
+            }
+        }
+    }
 
     fn check(function: Function, exact: fn(f64) -> f64, error: fn(f64, f64) -> f64, limit: f64, values: &[f32]) {
         for level in Level::all() {

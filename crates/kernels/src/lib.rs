@@ -25,12 +25,12 @@
 //!
 //! MiniRocket: [`rocket`], convolutions and shares of their outputs.
 //!
-//! Nets, in vector code: [`simd`] (the instruction sets of this machine), [`activation`], [`product`] (small matrices), then
+//! Nets, in vector code: [`simd`] (the instruction sets of this machine), [`product`] (small matrices), then
 //! whole layers, forwards and for the gradient: [`conv`] (over the steps of windows), [`batch_norm`] and [`layer_norm`],
 //! [`linear`] (dense layers), [`attention`] and [`encoder`] (the layers of a transformer), [`gru`] and [`lstm`] (over
 //! [`recurrent`]); [`adamw`] moves their weights.
 
-pub mod activation;
+mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod batch_norm;

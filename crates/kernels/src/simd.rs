@@ -33,7 +33,8 @@ impl Level {
     }
 
     /// Numbers in one of its vectors.
-    pub fn lanes(self) -> usize {
+    #[cfg(test)]
+    fn lanes(self) -> usize {
         struct Lanes;
         impl WithSimd for Lanes {
             type Output = usize;

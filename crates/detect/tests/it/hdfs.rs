@@ -1,23 +1,11 @@
 //! Public logs: sessions of the Hadoop file system as sequences of log keys.
 
-use std::path::{Path, PathBuf};
-
 use stakeout_detect::sequence::{
     Columns, Config, Evaluation, Mode, Names, Scratch, SequenceModel, Sequences, Threshold, Vocabulary, distinct,
     evaluate, fit, folds, read_parquet,
 };
 
-/// A file of the public corpora, or a printed reason why there is none.
-fn data(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("STAKEOUT_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let path = root.join(path);
-    if !path.is_file() {
-        println!("skipped: {} is not here (set STAKEOUT_DATA)", path.display());
-        return None;
-    }
-    Some(path)
-}
+use crate::data;
 
 fn columns(name: &str, value: &str) -> Columns {
     Columns {

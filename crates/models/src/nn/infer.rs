@@ -10,6 +10,7 @@ use stakeout_kernels::linear::{self, Then};
 use stakeout_kernels::simd::Level;
 
 use super::export::NamedWeights;
+use super::ops::parts::resized;
 use super::ops::whole::{Mode, Out, Whole, Windows};
 use super::prepare::Prepared;
 
@@ -38,7 +39,7 @@ impl<W: Whole> OnSlices<W> {
 impl<W: Whole> Infer for OnSlices<W> {
     fn logits(&self, input: &Prepared, scratch: &mut Scratch, logits: &mut [f32]) {
         let (tape, hidden): &mut (W::Tape, Vec<f32>) = scratch.state();
-        let hidden = sized(hidden, input.rows() * self.net.widths()[0]);
+        let hidden = resized(hidden, input.rows() * self.net.widths()[0]);
         let Prepared { values, lengths, steps, constant, .. } = input;
         let batch = Windows { values, lengths, steps: *steps, constant: *constant };
         self.net.forward(&batch, &self.weights, Mode::Infer, tape, Out { hidden, logits });
@@ -70,14 +71,6 @@ impl Dense {
     pub(crate) fn run(&self, level: Level, x: &[f32], then: Then, scratch: &mut linear::Scratch, y: &mut [f32]) {
         linear::Dense { w: &self.w, b: &self.b, then }.forward(level, x, scratch, y);
     }
-}
-
-/// A buffer of a length, whatever it holds.
-pub(crate) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
-    }
-    &mut buffer[..length]
 }
 
 /// The mean of a series over each window's own steps; 0 for a window without any.

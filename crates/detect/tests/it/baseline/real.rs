@@ -1,22 +1,11 @@
 //! Public data: the ODDS sets on the ten splits of their benchmark, and SMD's servers. Skipped where they are absent.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 use stakeout_detect::baseline::{Baseline, Method, Rows, Scratch, Settings, TableSpec, ThresholdFrom, read_table};
 use stakeout_detect::ranking::{auroc, average_precision, best_f1};
 
-/// A file of the public data, or a printed reason why there is none.
-fn data(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("STAKEOUT_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let path = root.join(path);
-    if !path.is_file() {
-        println!("skipped: {} is not here (set STAKEOUT_DATA)", path.display());
-        return None;
-    }
-    Some(path)
-}
+use crate::data;
 
 /// Diagonal Mahalanobis on each set: mean AUROC over the ten splits, fitted on the 60 %, outliers included.
 const DIAGONAL: [(&str, f64); 9] = [

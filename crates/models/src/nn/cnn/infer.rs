@@ -7,8 +7,9 @@ use stakeout_kernels::simd::Level;
 
 use super::CnnNet;
 use crate::nn::export::NamedWeights;
-use crate::nn::infer::{Dense, Infer, mean_of_own_steps, sized};
+use crate::nn::infer::{Dense, Infer, mean_of_own_steps};
 use crate::nn::norm::line;
+use crate::nn::ops::parts::resized;
 use crate::nn::prepare::Prepared;
 
 struct Fitted {
@@ -54,7 +55,7 @@ impl Infer for Fitted {
         for (number, Block { filters, offset }) in self.blocks.iter().enumerate() {
             let read = if number == 0 { &input.values } else { &x[..rows * steps * width] };
             width = offset.len();
-            let made = sized(y, rows * steps * width);
+            let made = resized(y, rows * steps * width);
             conv::forward(level, filters, read, seen, scratch, made);
             for (window, length) in made.chunks_exact_mut(steps * width).zip(&input.lengths) {
                 let (own, padding) = window.split_at_mut(*length as usize * width);
@@ -65,7 +66,7 @@ impl Infer for Fitted {
             }
             std::mem::swap(x, y);
         }
-        let mean = sized(mean, rows * width);
+        let mean = resized(mean, rows * width);
         mean_of_own_steps(input, &x[..rows * steps * width], mean);
         self.head.run(level, mean, Then::Nothing, linear, logits);
     }

@@ -6,7 +6,8 @@ use stakeout_kernels::simd::Level;
 
 use super::MlpNet;
 use crate::nn::export::NamedWeights;
-use crate::nn::infer::{Dense, Infer, sized};
+use crate::nn::infer::{Dense, Infer};
+use crate::nn::ops::parts::resized;
 use crate::nn::prepare::Prepared;
 
 struct Fitted {
@@ -33,7 +34,7 @@ impl Infer for Fitted {
         for (number, layer) in self.layers.iter().enumerate() {
             let read = if number == 0 { &input.values } else { &x[..input.rows() * width] };
             width = layer.outputs();
-            let made = sized(y, input.rows() * width);
+            let made = resized(y, input.rows() * width);
             layer.run(level, read, Then::Rectify, linear, made);
             std::mem::swap(x, y);
         }

@@ -9,7 +9,8 @@ use stakeout_kernels::simd::Level;
 
 use super::{TransformerNet, positions};
 use crate::nn::export::NamedWeights;
-use crate::nn::infer::{Dense, Infer, mean_of_own_steps, sized};
+use crate::nn::infer::{Dense, Infer, mean_of_own_steps};
+use crate::nn::ops::parts::resized;
 use crate::nn::prepare::Prepared;
 
 struct Fitted {
@@ -79,7 +80,7 @@ impl Infer for Fitted {
         let Memory { x, y, attended, fed, linear, scratch, normal: [values, inverse], mean } = scratch.state();
         let (rows, steps, width) = (input.rows(), input.steps, self.embed.outputs());
         let shape = Shape { lengths: &input.lengths, steps, width, heads: self.heads };
-        let [x, y] = [x, y].map(|buffer| sized(buffer, rows * steps * width));
+        let [x, y] = [x, y].map(|buffer| resized(buffer, rows * steps * width));
         self.embed.run(level, &input.values, Then::Nothing, linear, x);
         for window in x.chunks_exact_mut(self.positions.len()) {
             window.iter_mut().zip(&self.positions).for_each(|(x, position)| *x += position);
@@ -88,9 +89,9 @@ impl Infer for Fitted {
             encoder::attend(level, shape, slices(attention), x, None, attended, scratch, y);
             encoder::feed(level, slices(dense), y, None, fed, scratch, x);
         }
-        let normal = [sized(values, x.len()), sized(inverse, rows * steps)];
+        let normal = [resized(values, x.len()), resized(inverse, rows * steps)];
         layer_norm::forward(level, slices(&self.norm), encoder::EPSILON, x, normal, y);
-        let mean = sized(mean, rows * width);
+        let mean = resized(mean, rows * width);
         mean_of_own_steps(input, y, mean);
         self.head.run(level, mean, Then::Nothing, linear, logits);
     }
